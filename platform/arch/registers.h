@@ -1,0 +1,8 @@
+// The registers of the architecture that is being built for.
+#pragma once
+
+#if defined(__x86_64__)
+#include "platform/arch/registers_x86_64.h"
+#else
+#error "platform/arch has no registers for this architecture"
+#endif

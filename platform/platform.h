@@ -1,0 +1,58 @@
+// Platform: a way to run application code and catch its system calls.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "platform/address_space.h"
+#include "platform/context.h"
+
+namespace sandboxd::platform {
+
+// Whether a platform can run on this host, and if not, why, in a sentence for a person.
+struct Availability {
+  bool available = false;
+  std::string reason;
+};
+
+// The location of the host's vdso in every address space, above kApplicationEnd. Empty if there is
+// none.
+struct VdsoLayout {
+  AddrRange vvar;
+  AddrRange vdso;
+};
+
+class Platform {
+ public:
+  virtual ~Platform() = default;
+  virtual std::string_view name() const = 0;
+
+  // An address space with nothing mapped in the application's range and one parked thread. Any
+  // thread.
+  virtual Result<Ref<AddressSpace>> NewAddressSpace() = 0;
+
+  virtual VdsoLayout vdso() const = 0;
+
+  // Host system calls (numbers) that the kernel process itself makes for this platform; they go
+  // into its seccomp list, each with a reason.
+  struct HostSyscall {
+    int number;
+    const char* reason;
+  };
+  virtual std::vector<HostSyscall> HostSyscalls() const = 0;
+};
+
+// "ptrace" for now. Call before lock-down and while the process has one thread: it starts the stub
+// template, which leaves our address space behind. EINVAL for an unknown name.
+Result<std::unique_ptr<Platform>> CreatePlatform(std::string_view name);
+
+struct PlatformInfo {
+  std::string_view name;
+  Availability availability;
+};
+// Every platform this build knows, best first; `auto` takes the first available one.
+std::vector<PlatformInfo> ListPlatforms();
+
+}  // namespace sandboxd::platform
