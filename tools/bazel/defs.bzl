@@ -1,0 +1,111 @@
+"""The build rules of this repository: native cc_* with our flags, and protobuf by the system's protoc.
+
+Code of the kernel, the platforms and the gofer is compiled without exceptions and without RTTI
+(STYLE.md, rule 11); which folders these are is decided here, once. A target elsewhere can ask for it
+with `no_rtti_exceptions = True`.
+"""
+
+_COPTS = [
+    "-Wall",
+    "-Wextra",
+    "-Werror",
+    "-Wno-missing-field-initializers",  # designated initializers leave the rest zero on purpose
+    "-fno-strict-aliasing",  # ABI structs are read from and written to byte buffers
+]
+
+_SMALL_PROCESS_COPTS = [
+    "-fno-exceptions",
+    "-fno-rtti",
+]
+
+_SMALL_PROCESS_FOLDERS = ["kernel", "platform", "gofer"]
+
+def _copts(copts, no_rtti_exceptions):
+    if no_rtti_exceptions == None:
+        no_rtti_exceptions = native.package_name().split("/")[0] in _SMALL_PROCESS_FOLDERS
+    return _COPTS + (_SMALL_PROCESS_COPTS if no_rtti_exceptions else []) + (copts or [])
+
+def sbx_cc_library(name, copts = None, no_rtti_exceptions = None, linkstatic = True, **kwargs):
+    native.cc_library(
+        name = name,
+        copts = _copts(copts, no_rtti_exceptions),
+        linkstatic = linkstatic,
+        **kwargs
+    )
+
+def sbx_cc_binary(name, copts = None, no_rtti_exceptions = None, **kwargs):
+    native.cc_binary(
+        name = name,
+        copts = _copts(copts, no_rtti_exceptions),
+        **kwargs
+    )
+
+def sbx_cc_test(name, deps = None, copts = None, no_rtti_exceptions = None, gtest_main = True, size = "small", **kwargs):
+    """A GoogleTest. `gtest_main = False` when the test has a main of its own."""
+    gtest = ["//tools/deps:gtest"] + (["//tools/deps:gtest_main"] if gtest_main else [])
+    deps = deps or []
+    native.cc_test(
+        name = name,
+        copts = _copts(copts, no_rtti_exceptions),
+        linkstatic = True,
+        size = size,
+        deps = deps + [d for d in gtest if d not in deps],
+        **kwargs
+    )
+
+def _protos_of(label):
+    if ":" not in label:
+        label = label + ":" + label.split("/")[-1]
+    return label + "__protos"
+
+def sbx_proto_library(name, srcs, deps = None, lite = False, grpc = False, visibility = None, **kwargs):
+    """C++ from .proto files, through the system's protoc.
+
+    Import paths and include paths start at the repository root: "proto/control/control.proto" gives
+    "proto/control/control.pb.h" and, with grpc, "proto/control/control.grpc.pb.h".
+
+    Args:
+      name: the cc_library; `name__protos` is the filegroup of this and all imported .proto files.
+      srcs: .proto files of this package.
+      deps: sbx_proto_library targets that these import. Well-known types need none.
+      lite: generate for the lite runtime (sandbox-kernel), whatever the file says.
+      grpc: generate services too.
+      visibility: of the library and of `name__protos`.
+      **kwargs: passed to cc_library.
+    """
+    deps = deps or []
+    stems = [s[:-len(".proto")] for s in srcs]
+    headers = [s + ".pb.h" for s in stems]
+    sources = [s + ".pb.cc" for s in stems]
+    flags = ["--cpp_out=%s$(GENDIR)" % ("lite:" if lite else "")]
+    if grpc:
+        headers += [s + ".grpc.pb.h" for s in stems]
+        sources += [s + ".grpc.pb.cc" for s in stems]
+        flags += [
+            "--grpc_out=$(GENDIR)",
+            "--plugin=protoc-gen-grpc=/usr/bin/grpc_cpp_plugin",
+        ]
+    native.filegroup(
+        name = name + "__protos",
+        srcs = srcs + [_protos_of(d) for d in deps],
+        visibility = visibility,
+    )
+    prefix = native.package_name() + "/" if native.package_name() else ""
+    native.genrule(
+        name = name + "__gen",
+        srcs = [":" + name + "__protos"],
+        outs = headers + sources,
+        cmd = "/usr/bin/protoc -I. -I/usr/include %s %s" % (" ".join(flags), " ".join([prefix + s for s in srcs])),
+        visibility = ["//visibility:private"],
+    )
+    native.cc_library(
+        name = name,
+        srcs = sources,
+        hdrs = headers,
+        copts = ["-w"],
+        linkstatic = True,
+        visibility = visibility,
+        deps = deps + ["//tools/deps:protobuf_lite" if lite else "//tools/deps:protobuf"] +
+               (["//tools/deps:grpc"] if grpc else []),
+        **kwargs
+    )
