@@ -50,7 +50,7 @@ class AddressSpace : public RefCounted {
   // madvise(2); the host decides. Only advice that concerns this address space alone.
   virtual Result<void> Advise(Context& by, AddrRange range, int advice);
   // mincore(2) of the host: one byte a page into `vec`.
-  virtual Result<void> Mincore(Context& by, AddrRange range, Bytes vec);
+  virtual Result<void> Mincore(Context& by, AddrRange range, Bytes vec) = 0;
 
   // A copy (copy-on-write) with one thread in it, parked, which starts with `by`'s vector state.
   virtual Result<Ref<AddressSpace>> Fork(Context& by) = 0;

@@ -41,7 +41,7 @@ enum class StepMode : uint8_t { kRun, kSingleStep };
 // Switch().
 class Context {
  public:
-  virtual ~Context() = default;
+  virtual ~Context();
   Context(const Context&) = delete;
   Context& operator=(const Context&) = delete;
 
