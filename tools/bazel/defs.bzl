@@ -109,3 +109,23 @@ def sbx_proto_library(name, srcs, deps = None, lite = False, grpc = False, visib
                (["//tools/deps:grpc"] if grpc else []),
         **kwargs
     )
+
+def sbx_py_test(name, main, data = None, env = None, size = "small", **kwargs):
+    """A Python test: an executable file with #!/usr/bin/python3 that ends in `testing.main()`.
+
+    It needs no rules_python and runs under Debian's Python, whatever `python3` is first on PATH. The
+    modules of test/util can be imported by their names.
+    """
+    python_path = {
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONPATH": "test/util:" + native.package_name(),
+    }
+    python_path.update(env or {})
+    native.sh_test(
+        name = name,
+        srcs = [main],
+        data = (data or []) + ["//test/util:py"],
+        env = python_path,
+        size = size,
+        **kwargs
+    )
