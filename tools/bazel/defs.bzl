@@ -129,3 +129,25 @@ def sbx_py_test(name, main, data = None, env = None, size = "small", **kwargs):
         size = size,
         **kwargs
     )
+
+# The programs that an installation consists of; test/util/harness.py finds them by their names.
+_PROGRAMS = [
+    "//client/cli:sandboxctl",
+    "//daemon:sandboxd",
+    "//gofer/server:sandbox-gofer",
+    "//kernel/boot:sandbox-kernel",
+]
+
+def sbx_integration_test(name, main, data = None, env = None, tags = None, size = "medium", **kwargs):
+    """A Python test that runs sandboxes through a sandboxd of its own (test/util/harness.py)."""
+    programs = {"SANDBOXD_PROGRAMS": " ".join(["$(rootpath %s)" % p for p in _PROGRAMS])}
+    programs.update(env or {})
+    sbx_py_test(
+        name = name,
+        main = main,
+        data = (data or []) + _PROGRAMS,
+        env = programs,
+        size = size,
+        tags = (tags or []) + ["integration"],
+        **kwargs
+    )
