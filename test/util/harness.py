@@ -215,6 +215,21 @@ def busybox_rootfs(folder):
     return folder
 
 
+def debian_rootfs(folder, include=()):
+    """Unpacks a Debian root file system with these packages in `folder`, which it returns.
+
+    It is built once and cached, which takes some time the first time; skips the test where Debian's
+    packages can't be had.
+    """
+    done = subprocess.run([os.path.join(_HERE, "debian_rootfs"), "--include", ",".join(include), folder],
+                          capture_output=True, text=True, check=False)
+    if done.returncode == 77:
+        raise unittest.SkipTest(done.stderr.strip().splitlines()[-1])
+    if done.returncode != 0:
+        raise AssertionError(done.stderr)
+    return folder
+
+
 class SandboxdTestCase(unittest.TestCase):
     """A test with a daemon of its own. `daemon_flags` are added to its command line."""
 
