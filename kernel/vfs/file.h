@@ -40,6 +40,16 @@ struct ReadWriteOptions {
   bool data_sync = false;  // O_DSYNC, RWF_DSYNC
 };
 
+// Somebody who watches a file without holding it (epoll) and must let go when its last reference is
+// dropped, before its destructor runs.
+class LastReferenceHook {
+ public:
+  virtual void OnLastReference() = 0;
+
+ protected:
+  ~LastReferenceHook() = default;
+};
+
 class File : public RefCounted {
  public:
   const Path& path() const { return path_; }
@@ -93,6 +103,18 @@ class File : public RefCounted {
   // Extra lines of /proc/PID/fdinfo/N.
   virtual std::string FdInfo() const { return ""; }
 
+  // Says which class this is, where one is looked for (FileAs below): RTTI is off.
+  virtual const void* type_tag() const { return nullptr; }
+
+  // The one hook of this file; owned and serialized by kernel/ipc's epoll. Set while the caller
+  // holds a reference.
+  void set_last_reference_hook(LastReferenceHook* hook) {
+    last_reference_hook_.store(hook, std::memory_order_release);  // pairs with OnZeroReferences
+  }
+  LastReferenceHook* last_reference_hook() const {
+    return last_reference_hook_.load(std::memory_order_acquire);
+  }
+
   int64_t position() const { return position_.load(std::memory_order_relaxed); }
 
   // F_SETOWN and F_SETSIG: opaque to the vfs, used by O_ASYNC files.
@@ -115,10 +137,23 @@ class File : public RefCounted {
   std::atomic<int64_t> position_{0};  // written under position_mutex_
 
  private:
+  void OnZeroReferences() const override {
+    if (LastReferenceHook* hook = last_reference_hook()) hook->OnLastReference();
+    delete this;
+  }
+
   const Path path_;
+  std::atomic<LastReferenceHook*> last_reference_hook_{nullptr};
   std::atomic<int> flags_;  // relaxed: an independent word
   mutable Mutex async_mutex_{LockRank::kLeaf};
   AsyncOwner async_owner_ GUARDED_BY(async_mutex_);
 };
+
+// `file` as a T if it is one, else null. T has `static constexpr char kTypeTag` and returns its
+// address from type_tag().
+template <typename T>
+T* FileAs(File& file) {
+  return file.type_tag() == &T::kTypeTag ? static_cast<T*>(&file) : nullptr;
+}
 
 }  // namespace sandboxd::vfs
