@@ -98,9 +98,13 @@ inline constexpr SigSet kUnblockable{(uint64_t{1} << 8) | (uint64_t{1} << 18)};
 class PendingSignals {
  public:
   SigSet set() const { return set_; }
-  // A standard signal that is pending already is dropped (false); real-time ones queue, at most
-  // `limit` in all (RLIMIT_SIGPENDING; false means EAGAIN for sigqueue).
-  bool Add(const SigInfo& info, uint64_t limit);
+  enum class AddResult : uint8_t {
+    kQueued,
+    kAlreadyPending,  // a standard signal is pending at most once
+    kFull,            // a real-time signal over `limit` (RLIMIT_SIGPENDING): EAGAIN for sigqueue
+  };
+  // A standard signal is never refused for `limit`, nor is what kill(2) sends (SI_USER).
+  AddResult Add(const SigInfo& info, uint64_t limit);
   // Takes the next signal outside `blocked`: synchronous ones first, then the lowest number, oldest
   // first.
   std::optional<SigInfo> Take(SigSet blocked);

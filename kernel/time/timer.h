@@ -4,8 +4,6 @@
 
 #include <functional>
 #include <memory>
-#include <set>
-#include <thread>
 
 #include "platform/base/mutex.h"
 #include "platform/base/ref.h"
@@ -40,12 +38,12 @@ class Timer {
   friend class TimerService;
   struct State;
   TimerService& service_;
-  std::shared_ptr<State> state_;  // shared with the service while it is queued
+  Ref<State> state_;  // shared with the service while it is queued or its callback runs
 };
 
 class TimerService {
  public:
-  TimerService();   // starts the thread
+  TimerService();   // the thread starts with the first timer that is armed
   ~TimerService();  // no Timer may be left
 
  private:
