@@ -24,6 +24,7 @@ struct Timer::State : RefCounted {
   Nanos interval{0};
   bool queued = false;
   bool running = false;  // its callback
+  int stoppers = 0;      // threads inside Stop(): until they are through, the callback can't rearm
 };
 
 struct TimerService::Impl {
@@ -56,6 +57,10 @@ struct TimerService::Impl {
     CHECK_MSG(error == 0, "no thread for timers: %d", error);
     pthread_attr_destroy(&attributes);
     started = true;
+  }
+
+  bool OnServiceThread() REQUIRES(mutex) {
+    return started && pthread_equal(pthread_self(), thread);
   }
 
   void Enqueue(Timer::State& s) REQUIRES(mutex) {
@@ -117,6 +122,7 @@ void Timer::Start(Nanos first, Nanos interval) {
   MutexLock lock(impl.mutex);
   impl.EnsureThread();
   impl.Dequeue(*state_);
+  if (state_->stoppers > 0 && impl.OnServiceThread()) return;
   state_->due = first;
   state_->interval = interval;
   impl.Enqueue(*state_);
@@ -127,10 +133,10 @@ void Timer::Stop() {
   TimerService::Impl& impl = *service_.impl_;
   MutexLock lock(impl.mutex);
   impl.Dequeue(*state_);
-  if (impl.started && pthread_equal(pthread_self(), impl.thread)) return;
+  if (impl.OnServiceThread()) return;
+  state_->stoppers++;
   while (state_->running) impl.callback_done.Wait(impl.mutex);
-  // The callback may have started its own timer again.
-  impl.Dequeue(*state_);
+  state_->stoppers--;
 }
 
 Timer::Setting Timer::Get() const {
