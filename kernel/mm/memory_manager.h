@@ -5,13 +5,12 @@
 // (platform/address_space.h).
 #pragma once
 
-#include <functional>
-#include <map>
-#include <memory>
-#include <string>
+#include <cstdint>
 #include <vector>
 
 #include "kernel/mm/mappable.h"
+#include "kernel/mm/vma.h"
+#include "kernel/mm/vma_set.h"
 #include "platform/base/mutex.h"
 #include "platform/base/ref.h"
 #include "platform/base/result.h"
@@ -19,26 +18,6 @@
 #include "platform/platform.h"
 
 namespace sandboxd::mm {
-
-// One mapping as /proc/PID/maps shows it.
-struct Vma {
-  AddrRange range;
-  int prot = 0;      // PROT_*
-  int max_prot = 0;  // what mprotect may raise it to
-  platform::Sharing sharing = platform::Sharing::kPrivate;
-  Ref<Mappable> file;   // null: anonymous
-  uint64_t offset = 0;  // in `file`, of range.start
-  // Shared anonymous memory has an identity of its own, for futexes; 0 otherwise.
-  uint64_t shared_anon_id = 0;
-  bool grows_down = false;
-  bool locked = false;
-  bool no_reserve = false;
-  bool dont_fork = false;     // MADV_DONTFORK
-  bool wipe_on_fork = false;  // MADV_WIPEONFORK
-  bool dont_dump = false;
-  bool special = false;    // vdso, vvar: may not be unmapped or changed
-  const char* label = "";  // "[heap]", "[stack]", "[vdso]", "[vvar]"
-};
 
 struct MmapRequest {
   UserAddr addr;        // hint, or the place with MAP_FIXED
@@ -50,6 +29,14 @@ struct MmapRequest {
   int max_prot = 7;  // PROT_READ|WRITE|EXEC less what the file's open mode forbids
   const char* label = "";
 };
+
+// Linux's limit on mappings of one address space (vm.max_map_count).
+inline constexpr size_t kMaxMapCount = 65530;
+// Nothing is mapped below without CAP_SYS_RAWIO (vm.mmap_min_addr).
+inline constexpr UserAddr kMmapMinAddr = platform::kApplicationStart;
+// TASK_SIZE of x86-64 as programs know it: what lies between platform::kApplicationEnd and here is
+// never given out.
+inline constexpr UserAddr kTaskSize{0x7fff'ffff'f000};
 
 // Limits that the caller reads from its rlimits at the call. Bytes.
 struct MemoryLimits {
@@ -76,6 +63,10 @@ class MemoryManager : public RefCounted {
   platform::AddressSpace& address_space() const { return *as_; }
   Ref<platform::AddressSpace> address_space_ref() const { return as_; }
 
+  // The checks of mmap(2) that come before it looks at the file, for callers that have to open a
+  // Mappable first: EINVAL, ENOMEM, EOVERFLOW, EPERM.
+  static Result<void> CheckMmap(const MmapRequest& request);
+
   // mmap(2) and so on: checks in Linux's order, errnos as in the man pages.
   Result<UserAddr> Mmap(platform::Context& by, const MmapRequest& request,
                         const MemoryLimits& limits);
@@ -97,14 +88,16 @@ class MemoryManager : public RefCounted {
 
   // For exec: where the heap begins, and the stack.
   void SetBrkStart(UserAddr start);
-  Result<AddrRange> MapStack(platform::Context& by, const MemoryLimits& limits, bool executable);
+  // Places the stack, and with it where mmap starts to look for room (below the stack).
+  Result<AddrRange> MapStack(platform::Context& by, const MemoryLimits& limits, bool executable,
+                             bool randomize = true);
 
   // A copy for fork(2): forks the address space and the map. The child's mm has one parked thread.
   Result<Ref<MemoryManager>> Fork(platform::Context& by);
 
   // EFAULT if nothing is mapped there.
   Result<SharedKey> KeyFor(UserAddr addr) const;
-  // The mapping that holds `addr`, or the next above.
+  // All mappings, by address.
   std::vector<Vma> Snapshot() const;
 
   // What a host SIGSEGV on `addr` should be told to the program: SEGV_MAPERR or SEGV_ACCERR, from
@@ -142,15 +135,39 @@ class MemoryManager : public RefCounted {
   explicit MemoryManager(Ref<platform::AddressSpace> as);
   ~MemoryManager() override;
 
+  Result<UserAddr> ChoosePlace(const MmapRequest& request, uint64_t length) const REQUIRES(mutex_);
+  Result<void> CheckRoom(uint64_t more, bool is_data, const MemoryLimits& limits) const
+      REQUIRES(mutex_);
+  // Takes `range` out of the map and the address space; what was there goes to `dropped`, which the
+  // caller destroys after the lock.
+  Result<void> UnmapLocked(platform::Context& by, AddrRange range, std::vector<Vma>& dropped)
+      REQUIRES(mutex_);
+  Result<void> MapLocked(platform::Context& by, Vma vma, const HostRange& host, bool populate,
+                         std::vector<Vma>& dropped) REQUIRES(mutex_);
+  void NotePeak() REQUIRES(mutex_);
+
+  struct Move;  // an mremap under way
+  Result<void> CheckResize(const Move& move, const MemoryLimits& limits) const REQUIRES(mutex_);
+  Result<UserAddr> MoveTo(platform::Context& by, const Move& move, UserAddr to,
+                          std::vector<Vma>& dropped) REQUIRES(mutex_);
+  Result<void> GrowInPlace(platform::Context& by, const Move& move) REQUIRES(mutex_);
+  Result<void> RemapPages(platform::Context& by, AddrRange from, AddrRange to, bool keep_source)
+      REQUIRES(mutex_);
+
+  Result<void> AdvisePiece(platform::Context& by, const Vma& vma, AddrRange part, int advice)
+      REQUIRES(mutex_);
+  void SetLocked(AddrRange range, bool locked) REQUIRES(mutex_);
+
   const Ref<platform::AddressSpace> as_;
   const uint64_t id_;
   mutable Mutex mutex_{LockRank::kMm};
-  // By start address. Host calls of the owning context are made with mutex_ held: they touch only
-  // the stub, never another lock (exception to "no lock across Switch", stated here).
-  std::map<UserAddr, Vma> vmas_ GUARDED_BY(mutex_);
+  // Host calls of the owning context are made with mutex_ held: they touch only the stub, never
+  // another lock (exception to "no lock across Switch", stated here).
+  VmaSet vmas_ GUARDED_BY(mutex_);
   Layout layout_ GUARDED_BY(mutex_);
-  Usage usage_ GUARDED_BY(mutex_);
-  int def_flags_ GUARDED_BY(mutex_) = 0;  // mlockall(MCL_FUTURE)
+  UserAddr mmap_base_ GUARDED_BY(mutex_);  // new mappings are placed below
+  uint64_t peak_bytes_ GUARDED_BY(mutex_) = 0;
+  bool lock_future_ GUARDED_BY(mutex_) = false;  // mlockall(MCL_FUTURE)
   int dumpable_ GUARDED_BY(mutex_) = 1;
   Ref<RefCounted> executable_ GUARDED_BY(mutex_);
 };
