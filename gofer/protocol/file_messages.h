@@ -194,7 +194,7 @@ struct Rwrite {
     a(s.count);
   }
 };
-// The data is a sequence of DirEntry.
+// The data is a sequence of DirEntry. With the extension fid need not be open.
 struct Treaddir {
   static constexpr MessageType kType = MessageType::kTreaddir;
   uint32_t fid = 0;
