@@ -39,6 +39,16 @@ size_t ClampToApplication(UserAddr addr, size_t size) {
   return std::min<uint64_t>(size, kApplicationEnd - addr);
 }
 
+// The caller has validated what the application asked for; a mistake there must not reach our own
+// region of the stub.
+Result<void> CheckRange(AddrRange range) {
+  const bool fine = range.start >= kApplicationStart && range.end <= kApplicationEnd &&
+                    !range.empty() && IsPageAligned(range.start.value) &&
+                    IsPageAligned(range.end.value);
+  if (!fine) return Errno::kEINVAL;
+  return Ok();
+}
+
 }  // namespace
 
 Result<uint64_t> AddressSpace::HostCall(Context& by, long number, uint64_t a0, uint64_t a1,
@@ -48,6 +58,7 @@ Result<uint64_t> AddressSpace::HostCall(Context& by, long number, uint64_t a0, u
 }
 
 Result<void> AddressSpace::Map(Context& by, AddrRange range, int prot, const Backing& backing) {
+  TRY(CheckRange(range));
   int flags = MAP_FIXED | (backing.sharing == Sharing::kShared ? MAP_SHARED : MAP_PRIVATE);
   if (backing.no_reserve) flags |= MAP_NORESERVE;
   if (backing.populate) flags |= MAP_POPULATE;
@@ -56,37 +67,37 @@ Result<void> AddressSpace::Map(Context& by, AddrRange range, int prot, const Bac
                  static_cast<uint64_t>(flags | MAP_ANONYMOUS), ~uint64_t{0}, 0));
     return Ok();
   }
-  int fd = TRY(SendFd(by, backing.host_fd));
-  auto mapped =
-      HostCall(by, SYS_mmap, range.start.value, range.length(), static_cast<uint64_t>(prot),
-               static_cast<uint64_t>(flags), static_cast<uint64_t>(fd), backing.offset);
-  TRY(HostCall(by, SYS_close, static_cast<uint64_t>(fd)));
-  TRY(std::move(mapped));
-  return Ok();
+  return MapFd(by, range, prot, flags, backing);
 }
 
 Result<void> AddressSpace::Unmap(Context& by, AddrRange range) {
+  TRY(CheckRange(range));
   TRY(HostCall(by, SYS_munmap, range.start.value, range.length()));
   return Ok();
 }
 
 Result<void> AddressSpace::Protect(Context& by, AddrRange range, int prot) {
+  TRY(CheckRange(range));
   TRY(HostCall(by, SYS_mprotect, range.start.value, range.length(), static_cast<uint64_t>(prot)));
   return Ok();
 }
 
 Result<void> AddressSpace::Remap(Context& by, AddrRange from, AddrRange to, bool keep_source) {
+  TRY(CheckRange(from));
+  TRY(CheckRange(to));
   if (from == to) return Ok();
   uint64_t old_length = from.length();
-  // Growing where it stands must not move it: the host's MREMAP_MAYMOVE is for a new place only.
-  uint64_t flags = 0;
+  uint64_t flags = MREMAP_MAYMOVE;
   if (from.start != to.start) {
-    flags = MREMAP_MAYMOVE | MREMAP_FIXED;
-    // MREMAP_DONTUNMAP needs equal lengths and takes private anonymous memory (since Linux 5.13
-    // any). An empty `from` makes a second mapping of the shared pages there, which stay.
-    if (keep_source && old_length != 0) {
-      if (old_length != to.length()) return Errno::kEINVAL;
-      flags |= MREMAP_DONTUNMAP;
+    flags |= MREMAP_FIXED;
+    if (keep_source) {
+      // MREMAP_DONTUNMAP needs equal lengths and takes private anonymous memory (since Linux 5.13
+      // any); length 0 makes a second mapping of shared pages. The caller knows which it has.
+      if (old_length == to.length()) {
+        flags |= MREMAP_DONTUNMAP;
+      } else {
+        return Errno::kEINVAL;
+      }
     }
   }
   TRY(HostCall(by, SYS_mremap, from.start.value, old_length, to.length(), flags, to.start.value));
@@ -94,6 +105,7 @@ Result<void> AddressSpace::Remap(Context& by, AddrRange from, AddrRange to, bool
 }
 
 Result<void> AddressSpace::Advise(Context& by, AddrRange range, int advice) {
+  TRY(CheckRange(range));
   TRY(HostCall(by, SYS_madvise, range.start.value, range.length(), static_cast<uint64_t>(advice)));
   return Ok();
 }

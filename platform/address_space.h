@@ -45,9 +45,7 @@ class AddressSpace : public RefCounted {
   virtual Result<void> Protect(Context& by, AddrRange range, int prot);
   // Moves the pages of `from` to `to` (mremap with MREMAP_MAYMOVE|MREMAP_FIXED), growing or
   // shrinking them to its length. What was at `to` is replaced. With `keep_source`
-  // (MREMAP_DONTUNMAP) `from` stays mapped. An empty `from` makes a second mapping of the shared
-  // pages that begin there. ENOMEM if `to` only grows `from` and there is no room; EFAULT if `from`
-  // is not one mapping to the host.
+  // (MREMAP_DONTUNMAP, and old_len 0 for shared mappings) `from` stays mapped.
   virtual Result<void> Remap(Context& by, AddrRange from, AddrRange to, bool keep_source);
   // madvise(2); the host decides. Only advice that concerns this address space alone.
   virtual Result<void> Advise(Context& by, AddrRange range, int advice);
@@ -76,8 +74,10 @@ class AddressSpace : public RefCounted {
 
  protected:
   explicit AddressSpace(pid_t host_pid) : host_pid_(host_pid) {}
-  // Makes `host_fd` known to the stub and returns the number it has there.
-  virtual Result<int> SendFd(Context& by, int host_fd) = 0;
+  // The part of Map that donates `backing.host_fd` to the stub and maps it there; `flags` are
+  // mmap's.
+  virtual Result<void> MapFd(Context& by, AddrRange range, int prot, int flags,
+                             const Backing& backing) = 0;
 
   static Result<uint64_t> HostCall(Context& by, long number, uint64_t a0 = 0, uint64_t a1 = 0,
                                    uint64_t a2 = 0, uint64_t a3 = 0, uint64_t a4 = 0,

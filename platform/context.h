@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "platform/arch/fault.h"
 #include "platform/arch/registers.h"
 #include "platform/base/ref.h"
 #include "platform/base/result.h"
@@ -23,13 +24,7 @@ struct Stop {
                  // changed
     kDead,  // the stub is gone (killed from outside, out of memory): the application must be killed
   };
-  struct Fault {
-    int32_t signo = 0;        // SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP
-    int32_t code = 0;         // si_code: SEGV_MAPERR …
-    UserAddr addr;            // si_addr
-    uint64_t trapno = 0;      // as in sigcontext; 0 where the platform can't know
-    uint64_t error_code = 0;  // likewise
-  };
+  using Fault = arch::Fault;  // signo, code, addr, trapno, error_code
   Kind kind = Kind::kInterrupt;
   Fault fault;
 };

@@ -79,15 +79,10 @@ Result<void> FakeAddressSpace::Protect(Context& by, AddrRange range, int prot) {
 }
 
 Result<void> FakeAddressSpace::Remap(Context& by, AddrRange from, AddrRange to, bool keep_source) {
-  CHECK((from.empty() || InApplication(from)) && InApplication(to));
+  CHECK(InApplication(from) && InApplication(to));
   MutexLock lock(mutex_);
   TRY(BeginCall(by));
   if (from == to) return Ok();
-  if (from.empty()) return Duplicate(from.start, to);
-  if (from.start == to.start) {
-    auto behind = pages_.lower_bound(from.end.value);
-    if (behind != pages_.end() && behind->first < to.end.value) return Errno::kENOMEM;
-  }
   auto first = pages_.find(from.start.value);
   if (first == pages_.end()) return Errno::kEFAULT;
   std::map<uint64_t, Page> moved;
@@ -112,18 +107,6 @@ Result<void> FakeAddressSpace::Remap(Context& by, AddrRange from, AddrRange to, 
   }
   pages_.erase(pages_.lower_bound(to.start.value), pages_.lower_bound(to.end.value));
   pages_.merge(moved);
-  return Ok();
-}
-
-Result<void> FakeAddressSpace::Duplicate(UserAddr from, AddrRange to) {
-  std::map<uint64_t, Page> copies;
-  for (uint64_t d = 0; d < to.length(); d += kPageSize) {
-    auto it = pages_.find(from.value + d);
-    if (it == pages_.end() || it->second.sharing != Sharing::kShared) return Errno::kEINVAL;
-    copies[to.start.value + d] = it->second;
-  }
-  pages_.erase(pages_.lower_bound(to.start.value), pages_.lower_bound(to.end.value));
-  pages_.merge(copies);
   return Ok();
 }
 
@@ -257,7 +240,9 @@ void FakeAddressSpace::Kill() {
   for (FakeContext* c : contexts_) c->Wake();
 }
 
-Result<int> FakeAddressSpace::SendFd(Context&, int) { return Errno::kENOSYS; }
+Result<void> FakeAddressSpace::MapFd(Context&, AddrRange, int, int, const Backing&) {
+  return Errno::kENOSYS;
+}
 
 int FakeAddressSpace::ProtectionOf(UserAddr addr) const {
   MutexLock lock(mutex_);

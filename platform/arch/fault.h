@@ -1,0 +1,8 @@
+// Processor exceptions of the architecture that is being built for.
+#pragma once
+
+#if defined(__x86_64__)
+#include "platform/arch/fault_x86_64.h"
+#else
+#error "platform/arch has no faults for this architecture"
+#endif

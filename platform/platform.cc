@@ -1,0 +1,14 @@
+#include "platform/platform.h"
+
+#include "platform/ptrace/ptrace_platform.h"
+
+namespace sandboxd::platform {
+
+Result<std::unique_ptr<Platform>> CreatePlatform(std::string_view name) {
+  if (name == "ptrace") return ptrace::PtracePlatform::Create();
+  return Errno::kEINVAL;
+}
+
+std::vector<PlatformInfo> ListPlatforms() { return {{"ptrace", ptrace::PtracePlatform::Probe()}}; }
+
+}  // namespace sandboxd::platform

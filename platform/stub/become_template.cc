@@ -1,0 +1,139 @@
+#include "platform/stub/become_template.h"
+
+#include <linux/capability.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/rseq.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstring>
+
+#include "platform/stub/snippets_stub.h"
+#include "platform/stub/stub_seccomp.h"
+
+namespace sandboxd::platform::stub {
+namespace {
+
+// Leaves with the line of the failure, which the parent logs.
+[[noreturn]] void Fail(int socket, int32_t line) {
+  send(socket, &line, sizeof(line), MSG_NOSIGNAL);
+  _exit(1);
+}
+#define STEP(cond)                            \
+  do {                                        \
+    if (!(cond)) Fail(args.socket, __LINE__); \
+  } while (0)
+
+void DropRights(const BecomeTemplateArgs& args) {
+  STEP(prctl(PR_SET_PDEATHSIG, SIGKILL) == 0);
+  STEP(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
+  prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+  __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+  __user_cap_data_struct none[2]{};
+  STEP(syscall(SYS_capset, &header, none) == 0);
+  // A process with the same user may trace it; a change of user before us may have cleared this.
+  STEP(prctl(PR_SET_DUMPABLE, 1) == 0);
+  const rlimit no_core{0, 0};
+  STEP(setrlimit(RLIMIT_CORE, &no_core) == 0);
+  const rlimit few_files{16, 16};
+  STEP(setrlimit(RLIMIT_NOFILE, &few_files) == 0);
+  prctl(PR_SET_NAME, "sandbox-stub");
+}
+
+void ResetSignals(const BecomeTemplateArgs& args) {
+  struct sigaction action {};
+  action.sa_handler = SIG_DFL;
+  for (int signo = 1; signo < NSIG; signo++) sigaction(signo, &action, nullptr);
+  uint64_t none = 0;
+  STEP(syscall(SYS_rt_sigprocmask, SIG_SETMASK, &none, nullptr, sizeof(none)) == 0);
+}
+
+// The host writes to a registered area at any time, and kills the process if it is gone.
+void UnregisterRseq(const BecomeTemplateArgs& args) {
+  if (__rseq_size == 0) return;
+  auto* area = static_cast<char*>(__builtin_thread_pointer()) + __rseq_offset;
+  STEP(syscall(SYS_rseq, area, sizeof(struct rseq), RSEQ_FLAG_UNREGISTER, RSEQ_SIG) == 0);
+}
+
+void* MapAt(uint64_t address, size_t size) {
+  return mmap(reinterpret_cast<void*>(address), size, PROT_READ | PROT_WRITE,
+              MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+}
+
+void BuildRegion(const BecomeTemplateArgs& args) {
+  const Layout& layout = args.layout;
+  const auto code_size = static_cast<size_t>(sandboxd_stub_end - sandboxd_stub_begin);
+  STEP(code_size <= SANDBOXD_STUB_SCRATCH);
+  void* code = MapAt(layout.code(), kPageSize);
+  STEP(code != MAP_FAILED);
+  std::memset(code, 0xcc, kPageSize);
+  std::memcpy(code, sandboxd_stub_begin, code_size);
+  STEP(mprotect(code, kPageSize, PROT_READ | PROT_EXEC) == 0);
+
+  auto* scratch = static_cast<std::byte*>(MapAt(layout.scratch(), kPageSize));
+  STEP(scratch != MAP_FAILED);
+  auto* header = reinterpret_cast<msghdr*>(scratch);
+  auto* iov = reinterpret_cast<iovec*>(scratch + SANDBOXD_STUB_IOVEC);
+  static_assert(offsetof(msghdr, msg_controllen) == SANDBOXD_STUB_MSG_CONTROLLEN);
+  static_assert(CMSG_SPACE(sizeof(int)) == SANDBOXD_STUB_CONTROL_SIZE);
+  iov->iov_base = scratch + SANDBOXD_STUB_IOVEC + sizeof(iovec);
+  iov->iov_len = 1;
+  header->msg_iov = iov;
+  header->msg_iovlen = 1;
+  header->msg_control = scratch + SANDBOXD_STUB_CONTROL;
+  header->msg_controllen = SANDBOXD_STUB_CONTROL_SIZE;
+
+  STEP(MapAt(layout.vector(), kPageSize) != MAP_FAILED);
+}
+
+void MoveMapping(const BecomeTemplateArgs& args, const AddrRange& from, const AddrRange& to) {
+  if (from.empty()) return;
+  STEP(mremap(reinterpret_cast<void*>(from.start.value), from.length(), to.length(),
+              MREMAP_MAYMOVE | MREMAP_FIXED,
+              reinterpret_cast<void*>(to.start.value)) != MAP_FAILED);
+}
+
+}  // namespace
+
+void BecomeTemplate(const BecomeTemplateArgs& outer) {
+  BecomeTemplateArgs args = outer;
+  if (args.socket != SANDBOXD_STUB_SOCKET) {
+    STEP(dup2(args.socket, SANDBOXD_STUB_SOCKET) == SANDBOXD_STUB_SOCKET);
+    args.socket = SANDBOXD_STUB_SOCKET;
+  }
+  STEP(syscall(SYS_close_range, SANDBOXD_STUB_SOCKET + 1, ~0U, 0) == 0);
+  DropRights(args);
+  ResetSignals(args);
+  UnregisterRseq(args);
+  BuildRegion(args);
+  // The data pages are several mappings of the host's; each moves by itself.
+  const uint64_t delta = args.layout.vdso.vvar.start.value - args.from.vvar.start.value;
+  for (const AddrRange& part : args.vvar_parts) {
+    if (part.empty()) continue;
+    MoveMapping(args, part, {part.start + delta, part.end + delta});
+  }
+  MoveMapping(args, args.from.vdso, args.layout.vdso.vdso);
+  STEP(StubSeccompList().Load().ok());
+
+  // SAFETY: from here on nothing of this binary is used; the snippet needs no stack and unmaps
+  // ours.
+  register uint64_t start asm("r12") = args.layout.base;
+  register uint64_t end asm("r13") = args.layout.end();
+  register uint64_t scratch asm("r14") = args.layout.scratch();
+  uint64_t entry = args.layout.code() + OffsetOf(sandboxd_stub_template);
+  asm volatile(
+      "push %[user_end]\n\t"
+      "pop %%rbp\n\t"
+      "jmp *%[entry]"
+      :
+      : [user_end] "a"(kUserEnd), [entry] "c"(entry), "r"(start), "r"(end), "r"(scratch)
+      : "memory");
+  __builtin_unreachable();
+}
+
+}  // namespace sandboxd::platform::stub
