@@ -87,17 +87,15 @@ Result<void> AddressSpace::Remap(Context& by, AddrRange from, AddrRange to, bool
   TRY(CheckRange(to));
   if (from == to) return Ok();
   uint64_t old_length = from.length();
-  uint64_t flags = MREMAP_MAYMOVE;
+  // Growing where it stands must not move it: the host's MREMAP_MAYMOVE is for a new place only.
+  uint64_t flags = 0;
   if (from.start != to.start) {
-    flags |= MREMAP_FIXED;
-    if (keep_source) {
-      // MREMAP_DONTUNMAP needs equal lengths and takes private anonymous memory (since Linux 5.13
-      // any); length 0 makes a second mapping of shared pages. The caller knows which it has.
-      if (old_length == to.length()) {
-        flags |= MREMAP_DONTUNMAP;
-      } else {
-        return Errno::kEINVAL;
-      }
+    flags = MREMAP_MAYMOVE | MREMAP_FIXED;
+    // MREMAP_DONTUNMAP needs equal lengths and takes private anonymous memory (since Linux 5.13
+    // any). An empty `from` makes a second mapping of the shared pages there, which stay.
+    if (keep_source && old_length != 0) {
+      if (old_length != to.length()) return Errno::kEINVAL;
+      flags |= MREMAP_DONTUNMAP;
     }
   }
   TRY(HostCall(by, SYS_mremap, from.start.value, old_length, to.length(), flags, to.start.value));

@@ -45,7 +45,9 @@ class AddressSpace : public RefCounted {
   virtual Result<void> Protect(Context& by, AddrRange range, int prot);
   // Moves the pages of `from` to `to` (mremap with MREMAP_MAYMOVE|MREMAP_FIXED), growing or
   // shrinking them to its length. What was at `to` is replaced. With `keep_source`
-  // (MREMAP_DONTUNMAP, and old_len 0 for shared mappings) `from` stays mapped.
+  // (MREMAP_DONTUNMAP) `from` stays mapped. An empty `from` makes a second mapping of the shared
+  // pages that begin there. ENOMEM if `to` only grows `from` and there is no room; EFAULT if `from`
+  // is not one mapping to the host.
   virtual Result<void> Remap(Context& by, AddrRange from, AddrRange to, bool keep_source);
   // madvise(2); the host decides. Only advice that concerns this address space alone.
   virtual Result<void> Advise(Context& by, AddrRange range, int advice);

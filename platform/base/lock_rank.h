@@ -9,6 +9,14 @@
 namespace sandboxd {
 
 enum class LockRank : int {
+  // daemon (another process than everything below)
+  kDaemonOperation = 1,  // one life cycle operation of a sandbox at a time
+  kDaemonManager = 2,    // the table of sandboxes
+  kDaemonSandbox = 3,    // what is known of one sandbox and its processes
+  kDaemonStream = 4,     // one client's stream
+  kDaemonWatch = 5,      // the list of events
+  kDaemonLoop = 6,       // queues of the event loop and the workers
+  kDaemonLeaf = 7,
   // kernel/boot
   kBoot = 10,
   kContainer = 20,

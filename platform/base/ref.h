@@ -29,7 +29,7 @@ class RefCounted {
     // Release: our writes happen before the delete; acquire: the deleter sees everyone's writes.
     uint32_t before = count_.fetch_sub(1, std::memory_order_acq_rel);
     CHECK(before != 0);
-    if (before == 1) delete this;
+    if (before == 1) OnZeroReferences();
   }
   // For weak tables: takes a reference unless the object is already on its way out. The caller must
   // keep the memory alive by holding the lock that the destructor takes to leave the table.
@@ -46,6 +46,8 @@ class RefCounted {
 
  protected:
   virtual ~RefCounted() = default;
+  // Destroys the object. Overridden where others must let go of it before any destructor runs.
+  virtual void OnZeroReferences() const { delete this; }
 
  private:
   mutable std::atomic<uint32_t> count_{1};

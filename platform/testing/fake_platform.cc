@@ -79,10 +79,15 @@ Result<void> FakeAddressSpace::Protect(Context& by, AddrRange range, int prot) {
 }
 
 Result<void> FakeAddressSpace::Remap(Context& by, AddrRange from, AddrRange to, bool keep_source) {
-  CHECK(InApplication(from) && InApplication(to));
+  CHECK((from.empty() || InApplication(from)) && InApplication(to));
   MutexLock lock(mutex_);
   TRY(BeginCall(by));
   if (from == to) return Ok();
+  if (from.empty()) return Duplicate(from.start, to);
+  if (from.start == to.start) {
+    auto behind = pages_.lower_bound(from.end.value);
+    if (behind != pages_.end() && behind->first < to.end.value) return Errno::kENOMEM;
+  }
   auto first = pages_.find(from.start.value);
   if (first == pages_.end()) return Errno::kEFAULT;
   std::map<uint64_t, Page> moved;
@@ -107,6 +112,18 @@ Result<void> FakeAddressSpace::Remap(Context& by, AddrRange from, AddrRange to, 
   }
   pages_.erase(pages_.lower_bound(to.start.value), pages_.lower_bound(to.end.value));
   pages_.merge(moved);
+  return Ok();
+}
+
+Result<void> FakeAddressSpace::Duplicate(UserAddr from, AddrRange to) {
+  std::map<uint64_t, Page> copies;
+  for (uint64_t d = 0; d < to.length(); d += kPageSize) {
+    auto it = pages_.find(from.value + d);
+    if (it == pages_.end() || it->second.sharing != Sharing::kShared) return Errno::kEINVAL;
+    copies[to.start.value + d] = it->second;
+  }
+  pages_.erase(pages_.lower_bound(to.start.value), pages_.lower_bound(to.end.value));
+  pages_.merge(copies);
   return Ok();
 }
 

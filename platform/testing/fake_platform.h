@@ -79,6 +79,7 @@ class FakeAddressSpace final : public AddressSpace {
   Result<void> MapFd(Context& by, AddrRange range, int prot, int flags,
                      const Backing& backing) override;
   Result<void> BeginCall(const Context& by) REQUIRES(mutex_);
+  Result<void> Duplicate(UserAddr from, AddrRange to) REQUIRES(mutex_);
   size_t Copy(UserAddr at, std::byte* ours, size_t size, Access access) REQUIRES(mutex_);
   bool CopyInPage(Page& page, size_t offset, std::byte* ours, size_t size, Access access);
 

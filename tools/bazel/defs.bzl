@@ -109,3 +109,45 @@ def sbx_proto_library(name, srcs, deps = None, lite = False, grpc = False, visib
                (["//tools/deps:grpc"] if grpc else []),
         **kwargs
     )
+
+def sbx_py_test(name, main, data = None, env = None, size = "small", **kwargs):
+    """A Python test: an executable file with #!/usr/bin/python3 that ends in `testing.main()`.
+
+    It needs no rules_python and runs under Debian's Python, whatever `python3` is first on PATH. The
+    modules of test/util can be imported by their names.
+    """
+    python_path = {
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONPATH": "test/util:" + native.package_name(),
+    }
+    python_path.update(env or {})
+    native.sh_test(
+        name = name,
+        srcs = [main],
+        data = (data or []) + ["//test/util:py"],
+        env = python_path,
+        size = size,
+        **kwargs
+    )
+
+# The programs that an installation consists of; test/util/harness.py finds them by their names.
+_PROGRAMS = [
+    "//client/cli:sandboxctl",
+    "//daemon:sandboxd",
+    "//gofer/server:sandbox-gofer",
+    "//kernel/boot:sandbox-kernel",
+]
+
+def sbx_integration_test(name, main, data = None, env = None, tags = None, size = "medium", **kwargs):
+    """A Python test that runs sandboxes through a sandboxd of its own (test/util/harness.py)."""
+    programs = {"SANDBOXD_PROGRAMS": " ".join(["$(rootpath %s)" % p for p in _PROGRAMS])}
+    programs.update(env or {})
+    sbx_py_test(
+        name = name,
+        main = main,
+        data = (data or []) + _PROGRAMS,
+        env = programs,
+        size = size,
+        tags = (tags or []) + ["integration"],
+        **kwargs
+    )

@@ -1,0 +1,163 @@
+#include "daemon/oci/spec.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+namespace sandboxd::daemon::oci {
+namespace {
+
+// What `runc spec` writes, in short.
+constexpr char kTypical[] = R"({
+  "ociVersion": "1.0.2-dev",
+  "process": {
+    "terminal": true,
+    "user": {"uid": 1000, "gid": 1001, "additionalGids": [5, 6], "umask": 18},
+    "args": ["sh", "-c", "echo hi"],
+    "env": ["PATH=/usr/bin:/bin", "TERM=xterm"],
+    "cwd": "/work",
+    "capabilities": {"bounding": ["CAP_KILL"], "effective": ["CAP_KILL"]},
+    "rlimits": [{"type": "RLIMIT_NOFILE", "hard": 1024, "soft": 512}],
+    "noNewPrivileges": true,
+    "oomScoreAdj": 100,
+    "consoleSize": {"height": 50, "width": 132}
+  },
+  "root": {"path": "rootfs", "readonly": true},
+  "hostname": "box",
+  "mounts": [
+    {"destination": "/proc", "type": "proc", "source": "proc"},
+    {"destination": "/data", "source": "/srv", "options": ["rbind", "ro"]}
+  ],
+  "annotations": {"a": "b"},
+  "linux": {
+    "resources": {"devices": [{"allow": false, "access": "rwm"}]},
+    "namespaces": [{"type": "pid"}, {"type": "network"}, {"type": "mount"}],
+    "maskedPaths": ["/proc/kcore"],
+    "readonlyPaths": ["/proc/sys"],
+    "sysctl": {"kernel.msgmax": "65536"}
+  }
+})";
+
+std::string With(std::string from, std::string to) {
+  std::string text = kTypical;
+  const size_t at = text.find(from);
+  EXPECT_NE(at, std::string::npos) << from;
+  return text.replace(at, from.size(), to);
+}
+
+bool HasViolation(const Error& error, const std::string& field, const std::string& word) {
+  return std::any_of(error.violations().begin(), error.violations().end(), [&](const auto& v) {
+    return v.field == field && v.description.find(word) != std::string::npos;
+  });
+}
+
+TEST(SpecTest, ATypicalBundleIsRead) {
+  auto spec = ParseSpec(kTypical);
+  ASSERT_TRUE(spec.ok()) << spec.error().message();
+  EXPECT_EQ(spec->process.args_size(), 3);
+  EXPECT_EQ(spec->process.cwd(), "/work");
+  EXPECT_EQ(spec->process.user().uid(), 1000u);
+  EXPECT_EQ(spec->process.user().umask(), 18u);
+  EXPECT_EQ(spec->process.user().additional_gids(1), 6u);
+  EXPECT_EQ(spec->process.capabilities().bounding(0), "CAP_KILL");
+  EXPECT_EQ(spec->process.rlimits(0).hard(), 1024u);
+  EXPECT_TRUE(spec->process.terminal());
+  EXPECT_EQ(spec->process.terminal_size().cols(), 132u);
+  EXPECT_EQ(spec->process.oom_score_adj(), 100);
+  EXPECT_TRUE(spec->root_readonly);
+  EXPECT_EQ(spec->mounts[1].type(), "bind");
+  EXPECT_EQ(spec->masked_paths[0], "/proc/kcore");
+  EXPECT_EQ(spec->sysctl["kernel.msgmax"], "65536");
+}
+
+TEST(SpecTest, WhatHasNoEffectIsReported) {
+  auto spec = ParseSpec(kTypical);
+  ASSERT_TRUE(spec.ok());
+  ASSERT_EQ(spec->notes.size(), 1u);
+  EXPECT_EQ(spec->notes[0].rfind("linux.resources.devices: ", 0), 0u);
+}
+
+TEST(SpecTest, TextThatIsNotJsonSaysLineAndColumn) {
+  auto spec = ParseSpec("{\n  \"ociVersion\": nonsense\n}");
+  ASSERT_FALSE(spec.ok());
+  EXPECT_EQ(spec.error().code(), Code::kInvalidArgument);
+  EXPECT_EQ(spec.error().metadata().at("line"), "2");
+  EXPECT_EQ(spec.error().metadata().at("column"), "18");
+  EXPECT_NE(spec.error().message().find("config.json is not JSON: line 2"), std::string::npos);
+}
+
+TEST(SpecTest, EmptyAndTruncatedTextAreNotJson) {
+  EXPECT_NE(ParseSpec("").error().message().find("ends too early"), std::string::npos);
+  EXPECT_NE(ParseSpec("{\"a\": [1,").error().message().find("ends too early"), std::string::npos);
+}
+
+TEST(SpecTest, ADocumentThatIsNoObjectIsWrong) {
+  EXPECT_TRUE(HasViolation(ParseSpec("[]").error(), "config.json:(document)", "must be an object"));
+}
+
+TEST(SpecTest, UnknownFieldsAreNamedOnEveryLevel) {
+  auto spec = ParseSpec(With("\"hostname\": \"box\"", "\"hostnme\": \"box\""));
+  ASSERT_FALSE(spec.ok());
+  EXPECT_EQ(spec.error().reason(), v1::ERROR_REASON_BUNDLE_INVALID);
+  EXPECT_TRUE(HasViolation(spec.error(), "config.json:hostnme", "unknown field"));
+  auto deep = ParseSpec(With("\"soft\": 512", "\"soft\": 512, \"sift\": 1"));
+  EXPECT_TRUE(HasViolation(deep.error(), "config.json:process.rlimits[0].sift", "unknown field"));
+}
+
+TEST(SpecTest, EveryWrongFieldIsReportedAtOnce) {
+  std::string text = With("\"uid\": 1000", "\"uid\": -1");
+  auto replace = [&](const std::string& from, const std::string& to) {
+    text.replace(text.find(from), from.size(), to);
+  };
+  replace("\"cwd\": \"/work\"", "\"cwd\": \"work\"");
+  replace("[\"CAP_KILL\"]", "[\"CAP_KILLER\"]");
+  replace("\"TERM=xterm\"", "\"TERM\"");
+  replace("\"readonly\": true", "\"readonly\": \"yes\"");
+  auto spec = ParseSpec(text);
+  ASSERT_FALSE(spec.ok());
+  const Error& e = spec.error();
+  EXPECT_TRUE(HasViolation(e, "config.json:process.user.uid", "whole number"));
+  EXPECT_TRUE(HasViolation(e, "config.json:process.cwd", "absolute"));
+  EXPECT_TRUE(HasViolation(e, "config.json:process.capabilities.bounding[0]", "CAP_KILLER"));
+  EXPECT_TRUE(HasViolation(e, "config.json:process.env[1]", "KEY=value"));
+  EXPECT_TRUE(HasViolation(e, "config.json:root.readonly", "true or false"));
+  EXPECT_EQ(e.violations().size(), 5u);
+}
+
+TEST(SpecTest, MissingFieldsAreNamed) {
+  const Error e = ParseSpec("{\"process\": {}}").error();
+  for (const char* field : {"ociVersion", "root", "process.args", "process.cwd"}) {
+    EXPECT_TRUE(HasViolation(e, std::string("config.json:") + field, "is missing")) << field;
+  }
+}
+
+TEST(SpecTest, WhatIsNotSupportedIsRefusedByName) {
+  auto limits =
+      ParseSpec(With("\"maskedPaths\"", "\"intelRdt\": {\"closID\": \"x\"}, \"maskedPaths\""));
+  ASSERT_FALSE(limits.ok());
+  EXPECT_EQ(limits.error().reason(), v1::ERROR_REASON_FEATURE_UNSUPPORTED);
+  EXPECT_TRUE(HasViolation(limits.error(), "config.json:linux.intelRdt", "not supported"));
+  auto memory = ParseSpec(
+      With("\"resources\": {", "\"resources\": {\"memory\": {\"limit\": 1000000, \"swap\": -1}, "));
+  EXPECT_TRUE(HasViolation(memory.error(), "config.json:linux.resources.memory.limit", "limits"));
+  EXPECT_EQ(memory.error().violations().size(), 1u);
+  auto hooks = ParseSpec(
+      With("\"hostname\"", "\"hooks\": {\"prestart\": [{\"path\": \"/x\"}]}, \"hostname\""));
+  EXPECT_TRUE(HasViolation(hooks.error(), "config.json:hooks.prestart", "hooks"));
+  auto join =
+      ParseSpec(With("{\"type\": \"pid\"}", "{\"type\": \"pid\", \"path\": \"/proc/1/ns/pid\"}"));
+  EXPECT_TRUE(HasViolation(join.error(), "config.json:linux.namespaces[0].path", "join"));
+  auto fs = ParseSpec(With("\"type\": \"proc\", \"source\": \"proc\"", "\"type\": \"nfs\""));
+  EXPECT_TRUE(HasViolation(fs.error(), "config.json:mounts[0].type", "nfs"));
+}
+
+TEST(SpecTest, AProcessAloneIsReadToo) {
+  auto process =
+      ParseProcess(R"({"args": ["id"], "cwd": "/", "user": {"uid": 0, "gid": 0}})", nullptr);
+  ASSERT_TRUE(process.ok()) << process.error().message();
+  EXPECT_EQ(process->args(0), "id");
+  EXPECT_FALSE(ParseProcess("{\"args\": 3}", nullptr).ok());
+}
+
+}  // namespace
+}  // namespace sandboxd::daemon::oci

@@ -1,0 +1,15 @@
+#include "kernel/syscalls/families.h"
+
+namespace sandboxd::syscalls {
+namespace {
+
+// One line a family; a family that is not in this list is not in the kernel.
+constexpr RowsFunction kFamilies[] = {
+    RefusedRows,
+};
+
+}  // namespace
+
+std::span<const RowsFunction> Families() { return kFamilies; }
+
+}  // namespace sandboxd::syscalls

@@ -1,0 +1,114 @@
+// Kernel: what all tasks of one sandbox share. Made once by kernel/boot; outlives every task.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "kernel/creds/credentials.h"
+#include "kernel/time/timer.h"
+#include "kernel/vfs/vfs.h"
+#include "platform/base/mutex.h"
+#include "platform/base/ref.h"
+#include "platform/base/result.h"
+#include "platform/platform.h"
+
+namespace sandboxd::ipc {
+class FutexTable;
+}
+
+namespace sandboxd::task {
+
+class PidNamespace;
+class Task;
+class ThreadGroup;
+
+// The system call table as the task loop sees it; kernel/syscalls implements it.
+class SyscallDispatcher {
+ public:
+  virtual ~SyscallDispatcher() = default;
+  // Runs the call in the registers' arguments. Restart codes are allowed results.
+  virtual Result<uint64_t> Dispatch(Task& task, uint64_t number,
+                                    const std::array<uint64_t, 6>& args) = 0;
+};
+
+// uname(2) and sethostname(2), per uts namespace.
+class UtsNamespace : public RefCounted {
+ public:
+  UtsNamespace(std::string hostname, std::string domainname, Ref<creds::UserNamespace> owner);
+  std::string hostname() const;
+  std::string domainname() const;
+  void set_hostname(std::string name);
+  void set_domainname(std::string name);
+  const Ref<creds::UserNamespace>& user_ns() const { return owner_; }
+  Ref<UtsNamespace> Clone(Ref<creds::UserNamespace> owner) const;
+
+ private:
+  mutable Mutex mutex_{LockRank::kLeaf};
+  std::string hostname_ GUARDED_BY(mutex_);
+  std::string domainname_ GUARDED_BY(mutex_);
+  const Ref<creds::UserNamespace> owner_;
+};
+
+// Linux 6.1, as uname, /proc and auxv say it.
+inline constexpr char kRelease[] = "6.1.0-sandboxd";
+inline constexpr char kVersion[] = "#1 SMP PREEMPT_DYNAMIC sandboxd";
+
+class Kernel {
+ public:
+  struct Parts {
+    std::unique_ptr<platform::Platform> platform;
+    std::unique_ptr<SyscallDispatcher> syscalls;
+    std::unique_ptr<vfs::Vfs> vfs;
+  };
+  explicit Kernel(Parts parts);
+  ~Kernel();
+
+  platform::Platform& platform() { return *parts_.platform; }
+  SyscallDispatcher& syscalls() { return *parts_.syscalls; }
+  vfs::Vfs& vfs() { return *parts_.vfs; }
+  time::TimerService& timers() { return timers_; }
+  ipc::FutexTable& futexes() { return *futexes_; }
+  const Ref<creds::UserNamespace>& init_user_ns() const { return init_user_ns_; }
+  const Ref<PidNamespace>& init_pid_ns() const { return init_pid_ns_; }
+
+  // The process tree: parents and children, groups, sessions, pid tables. Taken before any signal
+  // mutex.
+  Mutex& tree_mutex() RETURN_CAPABILITY(tree_mutex_) { return tree_mutex_; }
+
+  // CPUs that the sandbox may use.
+  unsigned cpu_count() const { return cpu_count_; }
+  Nanos boot_time_realtime() const { return boot_realtime_; }
+
+  // Every thread group of the sandbox, for /proc and the control channel; a snapshot.
+  std::vector<Ref<ThreadGroup>> ThreadGroups();
+  // Living tasks right now.
+  std::atomic<int> task_count{0};
+  // Tasks that are running application code or kernel code rather than sleeping: /proc/loadavg,
+  // spin budgets.
+  std::atomic<int> runnable_count{0};
+  std::atomic<uint64_t> forks{0};
+  std::atomic<uint64_t> context_switches{0};
+
+  // Called (any thread) when a thread group that has no parent left to reap it, or that was
+  // watched, exits. Set by boot.
+  using ExitListener = std::function<void(ThreadGroup&)>;
+  void set_exit_listener(ExitListener listener) { exit_listener_ = std::move(listener); }
+  const ExitListener& exit_listener() const { return exit_listener_; }
+
+ private:
+  Parts parts_;
+  const unsigned cpu_count_;
+  const Nanos boot_realtime_;
+  Mutex tree_mutex_{LockRank::kTaskTree};
+  time::TimerService timers_;
+  std::unique_ptr<ipc::FutexTable> futexes_;
+  Ref<creds::UserNamespace> init_user_ns_;
+  Ref<PidNamespace> init_pid_ns_;
+  ExitListener exit_listener_;
+};
+
+}  // namespace sandboxd::task

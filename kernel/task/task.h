@@ -1,0 +1,175 @@
+// Task: one thread of an application (struct task_struct), run by one host thread of ours.
+//
+// Fields fall in three classes: those only the task's own host thread touches (registers, context,
+// restart state), those guarded by the group's signal mutex, and those guarded by the task's own
+// mutex (what others read about it). Other threads act on a task by setting state and calling
+// Interrupt().
+#pragma once
+
+#include <sys/types.h>
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "kernel/creds/credentials.h"
+#include "kernel/mm/memory_manager.h"
+#include "kernel/mm/user_memory.h"
+#include "kernel/signal/signal.h"
+#include "kernel/task/kernel.h"
+#include "kernel/task/pid_namespace.h"
+#include "kernel/task/thread_group.h"
+#include "kernel/vfs/caller.h"
+#include "kernel/vfs/fd_table.h"
+#include "kernel/wait/wait_queue.h"
+#include "platform/arch/registers.h"
+#include "platform/base/mutex.h"
+#include "platform/base/ref.h"
+#include "platform/base/result.h"
+#include "platform/context.h"
+
+namespace sandboxd::task {
+
+// root, cwd and umask, shared with CLONE_FS (struct fs_struct). Thread-safe.
+class FsContext : public RefCounted {
+ public:
+  FsContext(vfs::Path root, vfs::Path cwd, uint32_t umask);
+  Ref<FsContext> Fork() const;
+  vfs::Path root() const;
+  vfs::Path cwd() const;
+  uint32_t umask() const;
+  void set_root(vfs::Path root);
+  void set_cwd(vfs::Path cwd);
+  uint32_t exchange_umask(uint32_t umask);
+
+ private:
+  mutable Mutex mutex_{LockRank::kFsContext};
+  vfs::Path root_ GUARDED_BY(mutex_);
+  vfs::Path cwd_ GUARDED_BY(mutex_);
+  uint32_t umask_ GUARDED_BY(mutex_);
+};
+
+class Task final : public RefCounted, public vfs::Caller, public wait::Blocker {
+ public:
+  // --- identity (immutable) ---
+  Kernel& kernel() const { return kernel_; }
+  ThreadGroup& group() const { return *group_; }
+  const Ref<ThreadGroup>& group_ref() const { return group_; }
+  // In the task's own pid namespace, and in another's (0 if not visible there).
+  Tid tid() const;
+  Tid tgid() const;
+  Tid TidIn(const PidNamespace& ns) const;
+  const Ref<PidNamespace>& pid_ns() const { return pid_ns_; }
+  bool is_leader() const;
+
+  // --- vfs::Caller ---
+  creds::CredRef credentials() const override;
+  vfs::Path root() const override;
+  vfs::Path cwd() const override;
+  Ref<vfs::MountNamespace> mount_namespace() const override;
+  uint32_t umask() const override;
+  vfs::FdTable& files() override;
+  mm::UserMemory memory() const override;
+  wait::Blocker& blocker() override { return *this; }
+  uint64_t file_size_limit() const override;
+  void SendSignalToSelf(int signo) override;
+  int32_t process_id() const override;
+  void* task() override { return this; }
+
+  // --- wait::Blocker ---
+  Result<void> Block(wait::Deadline deadline) override;
+  void Wake() override;
+
+  // --- what it owns ---
+  // Own thread only.
+  platform::Context& context() { return *context_; }
+  arch::Registers& registers() { return registers_; }
+  // Own thread, or a snapshot for others (null once the task is dead).
+  Ref<mm::MemoryManager> mm() const;
+  Ref<vfs::FdTable> files_ref() const;
+  Ref<FsContext> fs() const;
+  Ref<UtsNamespace> uts_ns() const;
+  void set_credentials(creds::CredRef creds);
+  void set_mount_namespace(Ref<vfs::MountNamespace> ns);
+  void set_uts_ns(Ref<UtsNamespace> ns);
+  void set_fs(Ref<FsContext> fs);
+  void set_files(Ref<vfs::FdTable> files);
+  std::string comm() const;  // at most 15 bytes
+  void set_comm(std::string_view name);
+  mm::MemoryLimits memory_limits() const;
+  uint64_t fd_limit() const;  // RLIMIT_NOFILE
+
+  // --- signals ---
+  // To this task alone (tgkill, faults). EAGAIN as PendingSignals says. Any thread.
+  Result<void> SendSignal(const signal::SigInfo& info);
+  // A fault of its own: unblocks and resets the action if it is blocked or ignored (force_sig). Own
+  // thread.
+  void ForceSignal(const signal::SigInfo& info);
+  signal::SigSet signal_mask() const;
+  void set_signal_mask(signal::SigSet mask);
+  // For sigsuspend, ppoll, pselect, epoll_pwait: `mask` holds until the call ends; the old mask
+  // comes back after the handler that interrupts it was set up. Own thread.
+  void SetTemporarySignalMask(signal::SigSet mask);
+  bool SignalPending() const;  // unblocked
+  struct AltStack {
+    uint64_t sp = 0;
+    int32_t flags = 2;  // SS_DISABLE
+    int32_t pad = 0;
+    uint64_t size = 0;
+  };
+  AltStack altstack;  // own thread
+
+  // --- restarting (own thread) ---
+  // What restart_syscall(2) shall run after ERESTART_RESTARTBLOCK.
+  using RestartFunction = std::function<Result<uint64_t>(Task&)>;
+  void set_restart(RestartFunction f) { restart_ = std::move(f); }
+
+  // --- life ---
+  // Starts the host thread. The task is in the tree already.
+  Result<void> Start();
+  // Makes the task look at its state soon, wherever it is. Any thread.
+  void Interrupt();
+  // This thread ends at its next chance. Own thread: from exit(2).
+  void PrepareExit(int status);
+
+  // --- words that programs set ---
+  UserAddr clear_child_tid;  // set_tid_address; own thread
+  UserAddr robust_list;      // get_robust_list may read it from others
+  uint64_t robust_list_size = 0;
+  std::atomic<bool> no_new_privs{false};
+  int parent_death_signal = 0;  // tree mutex
+  std::atomic<uint64_t> timer_slack_ns{50'000};
+
+  // --- figures ---
+  struct CpuTime {
+    Nanos user{0};
+    Nanos system{0};
+  };
+  CpuTime cpu_time() const;
+  Nanos start_time() const { return start_time_; }  // CLOCK_BOOTTIME
+  char state_letter() const;                        // as /proc/PID/stat: R S D T t Z X
+  // The system call it is in: -1 in application code.
+  int64_t current_syscall() const { return current_syscall_.load(std::memory_order_relaxed); }
+
+ private:
+  friend class ThreadGroup;
+  friend class Kernel;
+  template <typename T, typename... Args>
+  friend Ref<T> sandboxd::MakeRef(Args&&...);
+  Task(Kernel& kernel, Ref<ThreadGroup> group, Ref<PidNamespace> pid_ns);
+  ~Task() override;
+
+  Kernel& kernel_;
+  const Ref<ThreadGroup> group_;
+  const Ref<PidNamespace> pid_ns_;
+  const Nanos start_time_;
+  std::unique_ptr<platform::Context> context_;  // own thread
+  arch::Registers registers_;                   // own thread
+  RestartFunction restart_;                     // own thread
+  std::atomic<int64_t> current_syscall_{-1};    // relaxed: a figure
+  // The rest of the private part belongs to kernel/task.
+};
+
+}  // namespace sandboxd::task

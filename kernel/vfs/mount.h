@@ -1,0 +1,142 @@
+// Mounts and dentries: the tree that paths are walked in.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "kernel/vfs/inode.h"
+#include "kernel/vfs/path.h"
+#include "platform/base/mutex.h"
+#include "platform/base/ref.h"
+#include "platform/base/result.h"
+
+namespace sandboxd::vfs {
+
+// A name in a directory, positive (it has an inode) or negative (known to be missing). The cache of
+// each directory is its children map; unused children are dropped oldest first beyond a bound.
+class Dentry : public RefCounted {
+ public:
+  static Ref<Dentry> MakeRoot(Ref<Inode> inode);
+
+  const Ref<Inode>& inode() const { return inode_; }  // null: negative
+  // Name and parent change by rename, under the file system's rename mutex.
+  std::string name() const;
+  Ref<Dentry> parent() const;  // null for a root, and for an unlinked one
+  bool deleted() const;        // unlinked or removed: no new entries may be made below it
+
+  // The child, from the cache or the file system. A missing name gives a negative dentry, not an
+  // error. Takes dir_mutex.
+  Result<Ref<Dentry>> Lookup(std::string_view name);
+  // The cached child or null; takes no dir_mutex and asks nobody.
+  Ref<Dentry> LookupCached(std::string_view name);
+
+  // Serializes changes to this directory. Directory operations of the vfs hold it over the call to
+  // the file system.
+  Mutex& dir_mutex() { return dir_mutex_; }
+
+  // Changes of the cache after the file system has agreed; dir_mutex held. Used by the vfs only.
+  Ref<Dentry> AttachChild(std::string_view name, Ref<Inode> inode);
+  void DetachChild(std::string_view name);  // what it names is deleted() from now on
+  void MoveChild(Dentry& child, Dentry& new_parent, std::string_view new_name);
+
+  int mount_count() const { return mount_count_.load(std::memory_order_acquire); }
+
+ private:
+  friend class Mount;
+  friend class MountNamespace;
+  template <typename T, typename... Args>
+  friend Ref<T> sandboxd::MakeRef(Args&&...);
+  Dentry(Ref<Inode> inode, Ref<Dentry> parent, std::string name);
+  ~Dentry() override;
+
+  Ref<Inode> inode_;  // a negative dentry becomes positive under the parent's dir_mutex
+  Mutex dir_mutex_{LockRank::kDirectory};
+  mutable Mutex mutex_{LockRank::kDentry};
+  Ref<Dentry> parent_ GUARDED_BY(mutex_);
+  std::string name_ GUARDED_BY(mutex_);
+  bool deleted_ GUARDED_BY(mutex_) = false;
+  // Transparent comparison, so that a lookup by string_view copies nothing.
+  std::map<std::string, Ref<Dentry>, std::less<>> children_ GUARDED_BY(mutex_);
+  std::atomic<int> mount_count_{
+      0};  // mounts on this dentry, in any namespace: lets the walk skip the table
+};
+
+enum MountFlags : uint32_t {  // per mount, as in /proc/mounts
+  kMountReadOnly = 1,
+  kMountNoSuid = 2,
+  kMountNoDev = 4,
+  kMountNoExec = 8,
+  kMountNoAtime = 0x10,
+  kMountNoDirAtime = 0x20,
+  kMountRelatime = 0x40,
+  kMountNoSymfollow = 0x80,
+};
+
+// A file system attached at a place (struct mount). Members change under the namespace's mutex.
+class Mount : public RefCounted {
+ public:
+  Mount(Ref<Superblock> superblock, Ref<Dentry> root, uint32_t flags, std::string source);
+  const Ref<Superblock>& superblock() const { return superblock_; }
+  const Ref<Dentry>& root() const { return root_; }
+  uint32_t flags() const { return flags_.load(std::memory_order_relaxed); }
+  void set_flags(uint32_t flags) { flags_.store(flags, std::memory_order_relaxed); }
+  bool read_only() const { return (flags() & kMountReadOnly) != 0; }
+  const std::string& source() const { return source_; }
+  int id() const { return id_; }  // /proc/PID/mountinfo
+
+ private:
+  friend class MountNamespace;
+  ~Mount() override;
+  const Ref<Superblock> superblock_;
+  const Ref<Dentry> root_;
+  std::atomic<uint32_t> flags_;
+  const std::string source_;
+  const int id_;
+  // Guarded by the namespace's mutex.
+  Ref<Mount> parent_;
+  Ref<Dentry> mountpoint_;  // in parent_
+};
+
+// The mounts that a set of tasks sees (mount_namespaces(7)).
+class MountNamespace : public RefCounted {
+ public:
+  explicit MountNamespace(Ref<Mount> root);
+
+  Path root() const;
+  // What is mounted on `path` (topmost), or `path` itself.
+  Path CrossDown(const Path& path) const;
+  // Where the root of this mount is mounted: the mountpoint as seen in the parent mount; empty at
+  // the namespace's root.
+  Path CrossUp(const Mount& mount) const;
+
+  Result<void> Attach(Ref<Mount> mount, const Path& where);
+  // umount2(2): EBUSY if in use (unless MNT_DETACH), EINVAL if `path` is no mount's root.
+  Result<void> Unmount(const Path& path, int flags);
+  Result<Ref<Mount>> Bind(const Path& from, bool recursive);
+  Result<void> Move(const Path& from, const Path& to);
+  Result<void> PivotRoot(const Path& new_root, const Path& put_old);
+  // A copy for unshare(CLONE_NEWNS); `translate` is told each old mount and its copy, so that root
+  // and cwd can follow.
+  Ref<MountNamespace> Copy(
+      const std::function<void(const Ref<Mount>& from, const Ref<Mount>& to)>& translate) const;
+
+  struct Entry {
+    Ref<Mount> mount;
+    int parent_id = 0;
+    Path mountpoint;  // in the parent; empty for the root
+  };
+  // Parents before children, in mount order.
+  std::vector<Entry> List() const;
+
+ private:
+  ~MountNamespace() override;
+  mutable Mutex mutex_{LockRank::kMountTable};
+  Ref<Mount> root_ GUARDED_BY(mutex_);
+  std::vector<Ref<Mount>> mounts_ GUARDED_BY(mutex_);
+};
+
+}  // namespace sandboxd::vfs

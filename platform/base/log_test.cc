@@ -1,0 +1,68 @@
+#include "platform/base/log.h"
+
+#include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <string>
+
+#include "platform/base/format.h"
+#include "platform/base/unique_fd.h"
+
+namespace sandboxd {
+namespace {
+
+// Sends the log to a memory file for the length of a test.
+class LogTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    file_ = UniqueFd(memfd_create("log", MFD_CLOEXEC));
+    ASSERT_TRUE(file_.valid());
+    SetLogFd(file_.get());
+  }
+  void TearDown() override {
+    SetLogFd(2);
+    SetLogLevel(LogLevel::kInfo);
+  }
+  std::string Written() {
+    std::string text(16384, '\0');
+    ssize_t n = pread(file_.get(), text.data(), text.size(), 0);
+    text.resize(n > 0 ? n : 0);
+    return text;
+  }
+
+  UniqueFd file_;
+};
+
+TEST_F(LogTest, LineHasLevelPlaceAndText) {
+  LOG_WARNING("%d of %s", 3, "these");
+  std::string text = Written();
+  EXPECT_NE(text.find(" W "), std::string::npos) << text;
+  EXPECT_NE(text.find("platform/base/log_test.cc:"), std::string::npos) << text;
+  EXPECT_TRUE(text.ends_with("] 3 of these\n")) << text;
+}
+
+TEST_F(LogTest, LevelDecidesWhatIsWritten) {
+  LOG_DEBUG("unseen");
+  EXPECT_EQ(Written(), "");
+  SetLogLevel(LogLevel::kDebug);
+  LOG_DEBUG("seen");
+  EXPECT_TRUE(Written().ends_with("] seen\n"));
+}
+
+TEST_F(LogTest, LongLineIsCutAndStillEnds) {
+  LOG_ERROR("%s", std::string(9000, 'x').c_str());
+  LOG_ERROR("next");
+  std::string text = Written();
+  EXPECT_LE(text.find('\n'), 4096u);
+  EXPECT_TRUE(text.ends_with("] next\n"));
+}
+
+TEST(FormatTest, GrowsWithTheText) {
+  EXPECT_EQ(StrFormat("%05d|%s", 42, "x"), "00042|x");
+  EXPECT_EQ(StrFormat("%s", std::string(5000, 'y').c_str()).size(), 5000u);
+  EXPECT_EQ(StrFormat("%s", ""), "");
+}
+
+}  // namespace
+}  // namespace sandboxd
