@@ -167,6 +167,13 @@ Result<UserAddr> MemoryManager::ChoosePlace(const MmapRequest& r, uint64_t lengt
   return *place;
 }
 
+Result<UserAddr> MemoryManager::FindRoom(UserAddr hint, uint64_t length) const {
+  MmapRequest r;
+  r.addr = hint;
+  MutexLock lock(mutex_);
+  return ChoosePlace(r, length);
+}
+
 Result<void> MemoryManager::UnmapLocked(platform::Context& by, AddrRange range,
                                         std::vector<Vma>& dropped) {
   UserAddr first, last;

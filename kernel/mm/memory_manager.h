@@ -86,6 +86,9 @@ class MemoryManager : public RefCounted {
   Result<void> MlockAll(platform::Context& by, int flags, const MemoryLimits& limits);
   Result<void> MunlockAll(platform::Context& by);
 
+  // Where a mapping of `length` bytes (whole pages) would go: at `hint` if that is free. ENOMEM.
+  Result<UserAddr> FindRoom(UserAddr hint, uint64_t length) const;
+
   // For exec: where the heap begins, and the stack.
   void SetBrkStart(UserAddr start);
   // Places the stack, and with it where mmap starts to look for room (below the stack).
