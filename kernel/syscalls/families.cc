@@ -5,6 +5,7 @@ namespace {
 
 // One line a family; a family that is not in this list is not in the kernel.
 constexpr RowsFunction kFamilies[] = {
+    MmRows,
     RefusedRows,
 };
 
