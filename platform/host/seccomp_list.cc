@@ -3,6 +3,7 @@
 #include <seccomp.h>
 
 #include <cstdlib>
+#include <cstring>
 #include <utility>
 
 #include "platform/base/format.h"
@@ -39,7 +40,8 @@ class Filter {
     for (const SeccompArg& a : rule.args) {
       compare.push_back({a.index, SCMP_CMP_MASKED_EQ, a.mask, a.value});
     }
-    return Check(seccomp_rule_add_array(context_, SCMP_ACT_ALLOW, rule.number,
+    uint32_t action = rule.refusal == 0 ? SCMP_ACT_ALLOW : SCMP_ACT_ERRNO(rule.refusal);
+    return Check(seccomp_rule_add_array(context_, action, rule.number,
                                         static_cast<unsigned>(compare.size()), compare.data()),
                  "adding a rule");
   }
@@ -56,6 +58,10 @@ class Filter {
 
 void SeccompList::Allow(int number, const char* reason, std::vector<SeccompArg> args) {
   rules_.push_back({number, reason, std::move(args)});
+}
+
+void SeccompList::Refuse(int number, int error, const char* reason) {
+  rules_.push_back({number, reason, {}, error});
 }
 
 Result<void> SeccompList::Load(Scope scope) const {
@@ -80,6 +86,7 @@ std::string SeccompList::ToString() const {
       separator = ", ";
     }
     if (!rule.args.empty()) out += ")";
+    if (rule.refusal != 0) out += StrFormat(" fails with %s", strerrorname_np(rule.refusal));
     out += std::string("  ") + rule.reason + "\n";
   }
   return out;

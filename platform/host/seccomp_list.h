@@ -36,9 +36,13 @@ class SeccompList {
     int number = 0;
     const char* reason = "";       // a string literal
     std::vector<SeccompArg> args;  // all must hold; several rules for one number are alternatives
+    int refusal = 0;  // 0: allowed; else the call fails with this errno, and that is all
   };
 
   void Allow(int number, const char* reason, std::vector<SeccompArg> args = {});
+  // Fails with `error` instead of killing: for calls that a library tries before one that is
+  // allowed.
+  void Refuse(int number, int error, const char* reason);
   const std::vector<Rule>& rules() const { return rules_; }
 
   // Loads the list for the calling thread, or for all threads of the process. Sets no_new_privs.
