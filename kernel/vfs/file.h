@@ -7,6 +7,7 @@
 
 #include <atomic>
 #include <functional>
+#include <string>
 #include <string_view>
 
 #include "kernel/mm/io.h"
@@ -22,6 +23,7 @@ namespace sandboxd::vfs {
 
 class Caller;
 class Inode;
+class PipeEnd;  // what splice(2) sees of a pipe (pipe_end.h)
 
 // What getdents(2) collects. Returns false when it has no room for the entry (which is then offered
 // again next time).
@@ -38,6 +40,9 @@ struct ReadWriteOptions {
   bool no_append = false;  // RWF_NOAPPEND
   bool sync = false;       // O_SYNC, RWF_SYNC
   bool data_sync = false;  // O_DSYNC, RWF_DSYNC
+  // Out, optional: where the write ended. Set by an appending WriteAt, whose place the caller can't
+  // know.
+  int64_t* end = nullptr;
 };
 
 // Somebody who watches a file without holding it (epoll) and must let go when its last reference is
@@ -49,6 +54,10 @@ class LastReferenceHook {
  protected:
   ~LastReferenceHook() = default;
 };
+
+// May a regular file be written at `offset`? The number of bytes of `count` that RLIMIT_FSIZE
+// allows; EFBIG, with SIGXFSZ sent, if none (setrlimit(2)). For WriteAt of file systems.
+Result<uint64_t> LimitWrite(Caller& c, int64_t offset, uint64_t count);
 
 class File : public RefCounted {
  public:
@@ -62,6 +71,11 @@ class File : public RefCounted {
   bool is_path_only() const;  // O_PATH
   // F_SETFL: O_APPEND, O_ASYNC, O_DIRECT, O_NOATIME, O_NONBLOCK only. A subclass may refuse.
   virtual Result<void> SetStatusFlags(int flags);
+
+  // The waiting half of open(2): a fifo's EAGAIN until somebody holds its other end. The system
+  // call layer waits on AddWaiter and asks again unless O_NONBLOCK (sys_open.cc). Everything else:
+  // Ok.
+  virtual Result<void> FinishOpen(Caller& c);
 
   // Is there a file position (lseek, pread)? If not, pread and lseek give ESPIPE.
   virtual bool seekable() const { return false; }
@@ -96,8 +110,11 @@ class File : public RefCounted {
   virtual bool pollable() const { return false; }
   virtual void AddWaiter(wait::WaitEntry& entry, wait::EventMask mask, bool exclusive = false);
 
-  // An fd of this file was closed by `owner` (an FdTable's identity): POSIX locks are dropped.
+  // An fd of this file was closed by `c`. (The FdTable has dropped the POSIX locks.)
   virtual void OnFdClosed(Caller& c);
+
+  // Pipes and fifos: their end, for splice(2) and tee(2). Null for other files.
+  virtual PipeEnd* pipe_end() { return nullptr; }
 
   // "pipe:[123]", "socket:[5]", "anon_inode:[eventfd]" for /proc/PID/fd; "" means the path.
   virtual std::string Describe() const { return ""; }
@@ -128,8 +145,9 @@ class File : public RefCounted {
   void set_async_owner(const AsyncOwner& owner);
 
  protected:
+  // `flags` as open(2) got them; those that only concern opening are forgotten.
   File(Path path, int flags);
-  ~File() override;
+  ~File() override;  // drops the OFD and flock locks of this description
 
   // The position lock: held over a whole read or write at the position, user memory access
   // included, as Linux does (f_pos_lock; the stated exception to rule 23: nothing else is taken

@@ -8,6 +8,7 @@
 // stated exception to rule 23). Others may run concurrently.
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <string>
@@ -36,6 +37,20 @@ struct NewNode {
   KGid gid;
   DeviceNumber rdev;
 };
+
+// The MAY_* bits of permission checks.
+inline constexpr int kMayExec = 1, kMayWrite = 2, kMayRead = 4;
+
+// The decision of path_resolution(7) for a file with these attributes: owner, group or other bits,
+// then CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH.
+Result<void> CheckModeBits(const creds::Credentials& c, uint32_t mode, KUid uid, KGid gid,
+                           int mask);
+// Does `c` hold `cap` over a file of these owners (capable_wrt_inode_uidgid)?
+bool CapableOverFile(const creds::Credentials& c, KUid uid, KGid gid, int cap);
+// Is `c` the file's owner, or CAP_FOWNER over it?
+bool OwnerOrCapable(const creds::Credentials& c, KUid uid, KGid gid);
+// The mode that remains after a write by `c`: set-user-ID and set-group-ID go unless CAP_FSETID.
+uint32_t ModeAfterWrite(const creds::Credentials& c, uint32_t mode);
 
 class Inode : public RefCounted {
  public:
@@ -93,6 +108,12 @@ class Inode : public RefCounted {
 
   // Advisory locks of this file: POSIX, OFD and flock. Made on first use.
   FileLocks& locks();
+  // Those made already, or null.
+  FileLocks* existing_locks() const;
+
+  // May a file without a name be given one (linkat(2) of an O_TMPFILE file)?
+  bool linkable() const { return linkable_.load(std::memory_order_relaxed); }
+  void set_linkable() { linkable_.store(true, std::memory_order_relaxed); }
 
   // A slot for what lives on top of an inode and must be shared by all who open it: a fifo's pipe,
   // a bound socket. `make` is called, under a lock, only if the slot is empty.
@@ -110,6 +131,7 @@ class Inode : public RefCounted {
   Superblock* const superblock_;
   const uint64_t ino_;
   const uint32_t type_;
+  std::atomic<bool> linkable_{false};
   mutable Mutex slots_mutex_{LockRank::kLeaf};
   std::unique_ptr<FileLocks> locks_ GUARDED_BY(slots_mutex_);
   Ref<RefCounted> attachment_ GUARDED_BY(slots_mutex_);
@@ -119,6 +141,12 @@ class Inode : public RefCounted {
 class Superblock : public RefCounted {
  public:
   DeviceNumber device() const { return device_; }  // st_dev: an anonymous number, {0, n}
+  // Held over a rename between two directories: the shape of the tree does not change meanwhile.
+  Mutex& rename_mutex() { return rename_mutex_; }
+  // The dentry of RootInode(), shared by all mounts of this instance; the cache below it lives as
+  // long as a mount does. Used by Mount.
+  Ref<Dentry> AddMount();
+  void RemoveMount();
   virtual std::string_view type_name() const = 0;  // "tmpfs"
   virtual Ref<Inode> RootInode() = 0;
   virtual Result<FsStat> StatFs() = 0;
@@ -133,9 +161,14 @@ class Superblock : public RefCounted {
 
  protected:
   Superblock();
+  ~Superblock() override;
 
  private:
   const DeviceNumber device_;
+  Mutex rename_mutex_{LockRank::kRename};
+  Mutex mounts_mutex_{LockRank::kSuperblockMounts};
+  int mount_count_ GUARDED_BY(mounts_mutex_) = 0;
+  Ref<Dentry> root_dentry_ GUARDED_BY(mounts_mutex_);  // while mount_count_ > 0
 };
 
 // A registered kind of file system: mount(2)'s filesystemtype.

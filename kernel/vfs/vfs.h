@@ -17,6 +17,8 @@
 
 namespace sandboxd::vfs {
 
+class Walker;
+
 // Where a walk starts and how it treats its last component.
 struct At {
   // The folder that relative paths start from; empty: the caller's cwd. Set for dirfd arguments.
@@ -54,8 +56,8 @@ class Vfs {
   // --- walking ---
   // ENOENT, ENOTDIR, ELOOP (40 links), ENAMETOOLONG, EACCES.
   Result<Path> Resolve(Caller& c, std::string_view path, const At& at = {}) const;
-  // The folder that holds the last component, and that component ("." and ".." included; trailing
-  // slashes noted).
+  // The folder that holds the last component, and that component ("." and ".." included, "" for the
+  // root itself; trailing slashes noted).
   struct Parent {
     Path dir;
     std::string name;
@@ -121,6 +123,10 @@ class Vfs {
   Path AnonymousPath(std::string_view name, uint32_t mode);
 
  private:
+  Result<Ref<File>> OpenOrCreate(Caller& c, std::string_view path, const At& at, int flags,
+                                 uint32_t mode);
+  // EAGAIN: the name exists by now.
+  Result<Path> CreateForOpen(Caller& c, const Walker& walker, uint32_t mode);
   struct Registries;
   std::unique_ptr<Registries> registries_;
 };

@@ -30,8 +30,9 @@ enum class LockRank : int {
   kMm = 200,  // VMAs of one address space
   // kernel/vfs
   kMountTable = 300,
-  kRename = 310,     // one file system's directory tree shape
-  kDirectory = 320,  // one directory's children (pairs by address, parent before child)
+  kSuperblockMounts = 305,  // the shared root dentry of one file system instance
+  kRename = 310,            // one file system's directory tree shape
+  kDirectory = 320,         // one directory's children (pairs by address, parent before child)
   kDentry = 330,
   kFileDescription = 340,  // offset and flags of one open file description
   kFdTable = 350,
@@ -47,6 +48,7 @@ enum class LockRank : int {
   kSocketTable = 500,
   kSocket = 510,  // pairs by address
   kSocketBuffer = 520,
+  kPipeReader = 525,  // readers of one pipe, one after the other
   kPipe = 530,
   kTty = 540,
   kIpcTable = 550,
