@@ -117,7 +117,8 @@ Result<Stat> Host::StatOf(int fd) const {
 
 Result<void> Host::SetOwner(int fd, uint32_t uid, uint32_t gid, uint32_t mode) const {
   Result<void> owned = CheckHost(::fchownat(fd, "", uid, gid, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW));
-  if (!owned.ok() && can_chown_) return owned;
+  // EINVAL: an id that does not exist in our user namespace.
+  if (!owned.ok() && can_chown_ && !owned.Is(Errno::kEINVAL)) return owned;
   if ((mode & (S_ISUID | S_ISGID | S_ISVTX)) == 0 || S_ISLNK(mode)) return Ok();
   return CheckHost(::fchmodat(AT_FDCWD, self_fds_.PathOf(fd).c_str(), mode & 07777, 0));
 }
