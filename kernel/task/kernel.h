@@ -4,6 +4,7 @@
 #include <array>
 #include <atomic>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -23,6 +24,7 @@ class FutexTable;
 namespace sandboxd::task {
 
 class PidNamespace;
+class Session;
 class Task;
 class ThreadGroup;
 
@@ -83,6 +85,18 @@ class Kernel {
   unsigned cpu_count() const { return cpu_count_; }
   Nanos boot_time_realtime() const { return boot_realtime_; }
 
+  // Kills everything and waits until no task's thread is left. For tests and the end of the
+  // sandbox.
+  void Shutdown();
+
+  // Tasks of one real user id, for RLIMIT_NPROC.
+  void CountUserTask(creds::KUid uid, int delta);
+  int UserTasks(creds::KUid uid) const;
+
+  // The session whose controlling terminal this is; tree mutex.
+  Session* SessionOfTerminal(const RefCounted* terminal) const;
+  void SetSessionOfTerminal(const RefCounted* terminal, Session* session);  // null: none
+
   // Every thread group of the sandbox, for /proc and the control channel; a snapshot.
   std::vector<Ref<ThreadGroup>> ThreadGroups();
   // Living tasks right now.
@@ -100,6 +114,10 @@ class Kernel {
   const ExitListener& exit_listener() const { return exit_listener_; }
 
  private:
+  friend class Task;
+  void HostThreadStarts();
+  void HostThreadEnds();
+
   Parts parts_;
   const unsigned cpu_count_;
   const Nanos boot_realtime_;
@@ -109,6 +127,15 @@ class Kernel {
   Ref<creds::UserNamespace> init_user_ns_;
   Ref<PidNamespace> init_pid_ns_;
   ExitListener exit_listener_;
+
+  std::map<const RefCounted*, Session*> terminals_;  // tree mutex
+
+  mutable Mutex users_mutex_{LockRank::kLeaf};
+  std::map<uint32_t, int> user_tasks_ GUARDED_BY(users_mutex_);
+
+  Mutex threads_mutex_{LockRank::kLeaf};
+  CondVar threads_changed_;
+  int host_threads_ GUARDED_BY(threads_mutex_) = 0;
 };
 
 }  // namespace sandboxd::task

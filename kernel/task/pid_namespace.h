@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "kernel/creds/credentials.h"
+#include "platform/base/mutex.h"
 #include "platform/base/ref.h"
 #include "platform/base/result.h"
 #include "platform/base/types.h"
@@ -26,10 +27,12 @@ class PidNamespace : public RefCounted {
   const Ref<creds::UserNamespace>& user_ns() const { return owner_; }
   bool IsAncestorOfOrSame(const PidNamespace& other) const;
 
-  // The next free id, or EAGAIN (pid_max or the pids limit) or ENOMEM (the namespace's init is
-  // dead).
-  Result<Tid> Allocate(Task& task);
+  // The next free id (or `wanted`, if that is not 0: EEXIST if taken, EINVAL if out of range),
+  // which names `task` from now on. EAGAIN (pid_max) or ENOMEM (the namespace's init is dead).
+  Result<Tid> Allocate(Task& task, Tid wanted = Tid(0));
   void Release(Tid tid);
+  // exec(2) of a thread that is not the leader: `tid` names `task` now.
+  void Rename(Tid tid, Task& task);
   Task* FindTask(Tid tid) const;           // null if none; borrowed under the tree mutex
   ThreadGroup* FindGroup(Tid tgid) const;  // by the leader's id
   ProcessGroup* FindProcessGroup(Tid pgid) const;
@@ -38,7 +41,13 @@ class PidNamespace : public RefCounted {
 
   ThreadGroup* init() const { return init_; }
   void set_init(ThreadGroup* init) { init_ = init; }
+  // init is dying: no process may be added any more.
+  bool dead() const { return dead_; }
+  void set_dead() { dead_ = true; }
   int last_pid() const { return last_; }
+  size_t task_count() const { return tasks_.size(); }
+  // Notified when a task leaves; waited for with the tree mutex.
+  CondVar& task_left() { return task_left_; }
 
  private:
   friend class ProcessGroup;
@@ -52,6 +61,18 @@ class PidNamespace : public RefCounted {
   std::map<int, ProcessGroup*> groups_;
   std::map<int, Session*> sessions_;
   ThreadGroup* init_ = nullptr;
+  bool dead_ = false;
+  CondVar task_left_;
+};
+
+// The ids of a process group or session, equal to those its first member had: one for each level
+// from the initial namespace down to its own.
+struct PidIds {
+  Ref<PidNamespace> ns;
+  std::vector<int> ids;
+  Tid own() const { return Tid(ids.back()); }
+  // 0 if `viewer` can't see it.
+  Tid In(const PidNamespace& viewer) const;
 };
 
 }  // namespace sandboxd::task

@@ -13,6 +13,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "kernel/creds/credentials.h"
 #include "kernel/mm/memory_manager.h"
@@ -112,7 +113,8 @@ class Task final : public RefCounted, public vfs::Caller, public wait::Blocker {
   // For sigsuspend, ppoll, pselect, epoll_pwait: `mask` holds until the call ends; the old mask
   // comes back after the handler that interrupts it was set up. Own thread.
   void SetTemporarySignalMask(signal::SigSet mask);
-  bool SignalPending() const;  // unblocked
+  bool SignalPending() const;              // unblocked
+  signal::SigSet pending_signals() const;  // of this thread
   struct AltStack {
     uint64_t sp = 0;
     int32_t flags = 2;  // SS_DISABLE
@@ -133,6 +135,14 @@ class Task final : public RefCounted, public vfs::Caller, public wait::Blocker {
   void Interrupt();
   // This thread ends at its next chance. Own thread: from exit(2).
   void PrepareExit(int status);
+  // Never used for another task of this kernel.
+  uint64_t serial() const { return serial_; }
+  // The namespace that children will be in (unshare and setns with CLONE_NEWPID). Own thread.
+  Ref<PidNamespace> pid_ns_for_children() const { return child_pid_ns_ ? child_pid_ns_ : pid_ns_; }
+  void set_pid_ns_for_children(Ref<PidNamespace> ns) { child_pid_ns_ = std::move(ns); }
+  // Makes a private copy of what clone shared (unshare, exec). Own thread.
+  void UnshareFiles();
+  void UnshareFs();
 
   // --- words that programs set ---
   UserAddr clear_child_tid;  // set_tid_address; own thread
@@ -141,6 +151,7 @@ class Task final : public RefCounted, public vfs::Caller, public wait::Blocker {
   std::atomic<bool> no_new_privs{false};
   int parent_death_signal = 0;  // tree mutex
   std::atomic<uint64_t> timer_slack_ns{50'000};
+  std::atomic<uint32_t> personality{0};
 
   // --- figures ---
   struct CpuTime {
@@ -156,20 +167,117 @@ class Task final : public RefCounted, public vfs::Caller, public wait::Blocker {
  private:
   friend class ThreadGroup;
   friend class Kernel;
+  friend class ProcessGroup;
+  friend struct TreeOps;
+  friend struct WaitOps;
+  friend struct ExecOps;
+  friend struct CloneOps;
+  friend struct SignalOps;
   template <typename T, typename... Args>
   friend Ref<T> sandboxd::MakeRef(Args&&...);
   Task(Kernel& kernel, Ref<ThreadGroup> group, Ref<PidNamespace> pid_ns);
   ~Task() override;
 
+  // An fd table and how many tasks use it: the last one closes the files.
+  struct Files : RefCounted {
+    explicit Files(Ref<vfs::FdTable> t) : table(std::move(t)) {}
+    const Ref<vfs::FdTable> table;
+    std::atomic<int> users{1};
+  };
+  // What a parent in vfork(2) waits for.
+  struct VforkGate : RefCounted {
+    explicit VforkGate(Task& p) : parent(&p) {}
+    const Ref<Task> parent;
+    std::atomic<bool> open{false};  // release by the child, acquire by the parent
+  };
+
+  // --- bits of word_ ---
+  static constexpr uint32_t kWoken = 1;          // Wake() since the last Block()
+  static constexpr uint32_t kInterrupted = 2;    // look at the signal state
+  static constexpr uint32_t kSleeping = 4;       // own thread: about to sleep on word_
+  static constexpr uint32_t kInApplication = 8;  // own thread: in Switch()
+
+  // --- the loop (task_run.cc), own thread ---
+  using Prologue = std::function<bool(Task&)>;  // false: don't run, end quietly
+  Result<void> StartThread(Prologue prologue);
+  void ThreadMain(const Prologue& prologue);
+  bool BindContext();
+  void Run();
+  void RunSyscall();
+  void HandleFault(const platform::Stop::Fault& fault);
+  // True: sleep ended by a word change; false: the deadline passed.
+  bool SleepOnWord(uint32_t wake_bits, wait::Deadline deadline);
+  // Sleeps until `done` or until the task must end (EINTR): vfork and exec. `done` is called
+  // without a lock.
+  Result<void> BlockKillable(const std::function<bool()>& done);
+  bool MustEnd() const;
+
+  // --- signals (task_signal.cc) ---
+  // False: the task must end. Own thread.
+  bool HandleSignals();
+  bool WorkPendingLocked() const REQUIRES(group_->signal_mutex_);
+  bool WantsLocked(int signo) const REQUIRES(group_->signal_mutex_);
+  void StopLocked() REQUIRES(group_->signal_mutex_);
+  bool DeliverSignal(const signal::SigInfo& info, const signal::SigAction& action);
+  void RestartSyscall(const signal::SigAction* action);
+  void FlushDeferredSignals();
+  // As SendSignal for the blocked or ignored case of a fault.
+  void SetMaskLocked(signal::SigSet mask) REQUIRES(group_->signal_mutex_);
+  void Poke();
+
+  // --- the end (task_exit.cc), own thread ---
+  void ReleaseMemory();  // exit and exec: words that say the old program is gone, vfork
+  void DropFiles();
+  void Exit();
+
   Kernel& kernel_;
   const Ref<ThreadGroup> group_;
   const Ref<PidNamespace> pid_ns_;
   const Nanos start_time_;
-  std::unique_ptr<platform::Context> context_;  // own thread
-  arch::Registers registers_;                   // own thread
-  RestartFunction restart_;                     // own thread
-  std::atomic<int64_t> current_syscall_{-1};    // relaxed: a figure
-  // The rest of the private part belongs to kernel/task.
+  const uint64_t serial_;  // never used twice
+  // By pid namespace level. Changed by exec under the tree mutex; atomic so that anyone may read.
+  std::vector<std::atomic<int>> ids_;
+  std::atomic<bool> leader_{false};  // likewise
+
+  // Own thread.
+  std::unique_ptr<platform::Context> context_;
+  arch::Registers registers_;
+  RestartFunction restart_;
+  std::optional<Errno> restart_code_;         // the call that was interrupted asked for this
+  std::optional<signal::SigSet> saved_mask_;  // SetTemporarySignalMask
+  std::vector<int> deferred_signals_;         // SendSignalToSelf
+  Ref<VforkGate> vfork_gate_;                 // it is somebody's vfork child
+  Ref<PidNamespace> child_pid_ns_;            // unshare(CLONE_NEWPID); null: pid_ns_
+  ExitStatus thread_status_;                  // of exit(2)
+  bool exit_called_ = false;
+
+  std::atomic<uint32_t> word_{0};
+  std::atomic<int64_t> current_syscall_{-1};     // relaxed: a figure
+  std::atomic<uint64_t> switches_{0};            // relaxed: a figure
+  std::atomic<int64_t> application_ns_{0};       // time spent in Switch; relaxed: a figure
+  std::atomic<int64_t> entered_application_{0};  // CLOCK_MONOTONIC; 0: not there. Relaxed
+  std::atomic<pid_t> host_tid_{0};
+  std::atomic<bool> dead_{false};  // its thread is past everything but leaving the tree
+
+  // Guarded by the group's signal mutex.
+  signal::PendingSignals pending_;
+  signal::SigSet mask_;
+  signal::SigSet real_mask_;  // while sigtimedwait(2) has unblocked some; else equal to mask_
+  bool kill_ = false;         // ends at the next chance
+  bool must_stop_ = false;    // takes part in a group stop that has begun
+  bool stopped_ = false;
+  bool exiting_ = false;  // takes no signals any more
+
+  // Written by the own thread under task_mutex_; others read under it, the own thread without.
+  mutable Mutex task_mutex_{LockRank::kTask};
+  Ref<mm::MemoryManager> mm_;
+  Ref<Files> files_;
+  Ref<FsContext> fs_;
+  Ref<UtsNamespace> uts_ns_;
+  Ref<vfs::MountNamespace> mount_ns_;
+  creds::CredRef creds_;
+  std::string comm_;
+  platform::Context* interruptible_ = nullptr;  // context_, for Poke
 };
 
 }  // namespace sandboxd::task

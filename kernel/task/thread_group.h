@@ -24,14 +24,17 @@
 namespace sandboxd::task {
 
 class Kernel;
+class ProcessTimers;
 class Task;
 class ThreadGroup;
 
 class Session : public RefCounted {
  public:
-  Session(Tid id, Ref<PidNamespace> ns, ThreadGroup* leader);
-  Tid id() const { return id_; }  // in the namespace of its leader
-  Tid IdIn(const PidNamespace& ns) const;
+  // Tree mutex held, as for the destructor.
+  Session(PidIds ids, ThreadGroup* leader);
+  Tid id() const { return ids_.own(); }  // in the namespace of its leader
+  Tid IdIn(const PidNamespace& ns) const { return ids_.In(ns); }
+  const PidIds& ids() const { return ids_; }
 
   // Tree mutex:
   ThreadGroup* leader = nullptr;
@@ -40,40 +43,46 @@ class Session : public RefCounted {
 
  private:
   ~Session() override;
-  const Tid id_;
-  const Ref<PidNamespace> ns_;
+  const PidIds ids_;
 };
 
 class ProcessGroup : public RefCounted {
  public:
-  ProcessGroup(Tid id, Ref<PidNamespace> ns, Ref<Session> session);
-  Tid id() const { return id_; }
-  Tid IdIn(const PidNamespace& ns) const;
+  // Tree mutex held, as for the destructor.
+  ProcessGroup(PidIds ids, Ref<Session> session);
+  Tid id() const { return ids_.own(); }
+  Tid IdIn(const PidNamespace& ns) const { return ids_.In(ns); }
   const Ref<Session>& session() const { return session_; }
 
   // Tree mutex:
   std::list<ThreadGroup*> members;
-  bool IsOrphaned() const;  // setpgid(2), "orphaned process group"
+  // setpgid(2), "orphaned process group". `leaving` counts as gone already.
+  bool IsOrphaned(const ThreadGroup* leaving = nullptr) const;
+  bool HasStoppedMember() const;
+  // To every member, from the kernel.
+  void SendSignal(int signo);
 
  private:
   ~ProcessGroup() override;
-  const Tid id_;
-  const Ref<PidNamespace> ns_;
+  const PidIds ids_;
   const Ref<Session> session_;
 };
 
-// Signal dispositions, shared with CLONE_SIGHAND. Guarded by its own mutex (rank kTaskSignals),
-// which is also the signal mutex of every group that shares it.
+// Signal dispositions, shared with CLONE_SIGHAND. Its mutex is taken inside a group's signal mutex
+// where both are needed.
 class SignalHandlers : public RefCounted {
  public:
   Ref<SignalHandlers> Fork();
-  Mutex& mutex() RETURN_CAPABILITY(mutex_) { return mutex_; }
-  signal::SigAction& action(int signo) REQUIRES(mutex_) { return actions_[signo - 1]; }
+  signal::SigAction Get(int signo) const;
+  // The old action.
+  signal::SigAction Exchange(int signo, const signal::SigAction& action);
+  // What delivery uses: as Get, and SA_RESETHAND takes effect.
+  signal::SigAction TakeForDelivery(int signo);
   // exec(2): handlers become SIG_DFL, ignored stay.
   void ResetForExec();
 
  private:
-  Mutex mutex_{LockRank::kTaskSignals};
+  mutable Mutex mutex_{LockRank::kSignalHandlers};
   std::array<signal::SigAction, signal::kSignalCount> actions_ GUARDED_BY(mutex_){};
 };
 
@@ -91,7 +100,8 @@ class ThreadGroup : public RefCounted {
  public:
   Kernel& kernel() const { return kernel_; }
   const Ref<PidNamespace>& pid_ns() const { return pid_ns_; }
-  Tid tgid() const { return tgid_; }  // in pid_ns()
+  Tid tgid() const { return ids_.own(); }    // in pid_ns()
+  bool is_init() const { return is_init_; }  // of its pid namespace
   Tid TgidIn(const PidNamespace& ns) const;
   // Its tasks that have not been released; the leader stays until the group is reaped. Snapshot.
   std::vector<Ref<Task>> Tasks() const;
@@ -100,8 +110,11 @@ class ThreadGroup : public RefCounted {
 
   // To the process: any thread that does not block it takes it. EAGAIN for a full queue. Any
   // thread, no tree mutex needed.
+  // SIGKILL and SIGSTOP reach the init of a pid namespace only from outside it: from the kernel
+  // (SI_KERNEL), or with si_pid 0, which is how an ancestor namespace's process looks from inside.
   Result<void> SendSignal(const signal::SigInfo& info);
-  SignalHandlers& handlers() const;
+  Ref<SignalHandlers> handlers() const;
+  signal::SigSet pending_signals() const;  // of the process, not of its threads
 
   // Ends all threads with this status (exit_group(2), or a fatal signal). First caller wins.
   void Kill(const ExitStatus& status);
@@ -131,6 +144,8 @@ class ThreadGroup : public RefCounted {
   Usage SelfUsage() const;
   Usage ChildrenUsage() const;
 
+  ProcessTimers& timers() { return *timers_; }
+
   std::atomic<int> oom_score_adj{0};
   std::atomic<bool> did_exec{false};
   std::atomic<bool> child_subreaper{false};
@@ -141,19 +156,80 @@ class ThreadGroup : public RefCounted {
  private:
   friend class Task;
   friend class Kernel;
+  friend class PidNamespace;
+  friend class ProcessGroup;
+  friend struct TreeOps;
+  friend struct WaitOps;
   template <typename T, typename... Args>
   friend Ref<T> sandboxd::MakeRef(Args&&...);
-  ThreadGroup(Kernel& kernel, Ref<PidNamespace> ns);
+  ThreadGroup(Kernel& kernel, Ref<PidNamespace> ns, Ref<SignalHandlers> handlers);
   ~ThreadGroup() override;
+
+  enum class StopState : uint8_t { kRunning, kStopping, kStopped };
+
+  // --- signal mutex held (thread_group_signal.cc) ---
+  Result<void> SendLocked(const signal::SigInfo& info, Task* only) REQUIRES(signal_mutex_);
+  bool IsIgnoredLocked(const signal::SigInfo& info, const Task& target) const
+      REQUIRES(signal_mutex_);
+  bool IsProtectedInit() const { return is_init_; }
+  void ContinueLocked() REQUIRES(signal_mutex_);
+  void BeginStopLocked(int signo) REQUIRES(signal_mutex_);
+  // One thread that should stop has stopped or gone. True if it was the last: the parent is to be
+  // told.
+  bool CountStoppedLocked() REQUIRES(signal_mutex_);
+  void KillLocked(const ExitStatus& status) REQUIRES(signal_mutex_);
+  void DiscardLocked(signal::SigSet which) REQUIRES(signal_mutex_);
+  // Pokes a thread for each pending signal of the group in `which`; not `except`.
+  void RetargetLocked(signal::SigSet which, const Task* except) REQUIRES(signal_mutex_);
+
+  // SIGCHLD with CLD_STOPPED or CLD_CONTINUED to the parent. No lock held.
+  void NotifyParentOfStop(int code, int status);
 
   Kernel& kernel_;
   const Ref<PidNamespace> pid_ns_;
-  Tid tgid_;
+  PidIds ids_;            // constant once it is in the tree
+  bool is_init_ = false;  // of pid_ns_; likewise
   std::atomic<int> live_threads_{0};
   wait::WaitQueue exit_queue_;
   wait::WaitQueue child_queue_;
-  ThreadGroup* parent_ = nullptr;
-  // The rest of the private part belongs to kernel/task.
+
+  // Tree mutex.
+  ThreadGroup* parent_ = nullptr;  // outlives its children: it hands them over when it ends
+  std::list<Ref<ThreadGroup>> children_;
+  Ref<ProcessGroup> process_group_;
+  int exit_signal_ = 0;
+  uint64_t creator_serial_ = 0;  // of the parent's thread that made it (__WNOTHREAD)
+  bool zombie_ = false;
+  bool reaped_ = false;
+  bool reaps_all_ = false;  // a dying init: children are reaped as they end
+
+  // Written under the tree mutex and the signal mutex, read under either. The leader comes first.
+  std::vector<Ref<Task>> tasks_;
+
+  mutable Mutex signal_mutex_{LockRank::kTaskSignals};
+  Ref<SignalHandlers> handlers_ GUARDED_BY(signal_mutex_);
+  signal::PendingSignals pending_ GUARDED_BY(signal_mutex_);
+  bool group_exit_ GUARDED_BY(signal_mutex_) = false;
+  ExitStatus status_ GUARDED_BY(signal_mutex_);  // if group_exit_
+  bool finished_ GUARDED_BY(signal_mutex_) = false;
+  ExitStatus final_status_ GUARDED_BY(signal_mutex_);  // if finished_
+  Task* exec_task_ GUARDED_BY(signal_mutex_) = nullptr;
+  StopState stop_state_ GUARDED_BY(signal_mutex_) = StopState::kRunning;
+  int stop_signo_ GUARDED_BY(signal_mutex_) = 0;
+  int stop_count_ GUARDED_BY(signal_mutex_) = 0;   // threads that have yet to stop
+  int notify_code_ GUARDED_BY(signal_mutex_) = 0;  // CLD_* that a thread must tell the parent
+  int notify_status_ GUARDED_BY(signal_mutex_) = 0;
+  int stop_report_ GUARDED_BY(signal_mutex_) = 0;  // WUNTRACED has this signal to report
+  bool continue_report_ GUARDED_BY(signal_mutex_) = false;
+
+  mutable Mutex limits_mutex_{LockRank::kLeaf};
+  std::array<rlimit64, RLIM_NLIMITS> limits_ GUARDED_BY(limits_mutex_);
+
+  mutable Mutex usage_mutex_{LockRank::kLeaf};
+  Usage dead_threads_ GUARDED_BY(usage_mutex_);
+  Usage children_usage_ GUARDED_BY(usage_mutex_);
+
+  std::unique_ptr<ProcessTimers> timers_;
 };
 
 }  // namespace sandboxd::task

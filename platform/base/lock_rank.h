@@ -23,7 +23,8 @@ enum class LockRank : int {
   // kernel/task
   kTaskTree = 100,  // the process tree, pid tables, groups and sessions
   kCgroup = 110,
-  kTaskSignals = 120,  // a thread group's signal state: handlers, queues, masks
+  kTaskSignals = 120,  // a thread group's signal state: queues, masks, stops, its end
+  kSignalHandlers = 125,
   kTask = 130,         // what one task says about itself to others
   // kernel/mm
   kExecLock = 190,
