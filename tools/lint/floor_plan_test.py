@@ -42,6 +42,13 @@ class FloorPlanTest(unittest.TestCase):
         self.assertEqual([], self.problems({"kernel/fs/proc/a.cc": '#include "kernel/task/b.h"\n'}))
         self.assertEqual(1, len(self.problems({"kernel/fs/tmpfs/a.cc": '#include "kernel/task/b.h"\n'})))
 
+    def test_a_file_may_stand_above_its_folder(self):
+        build = 'cc_library(\n  name = "x",\n  srcs = ["%s"],\n  deps = ["//platform/ptrace"],\n)\n'
+        files = {"platform/platform.cc": '#include "platform/ptrace/p.h"\n', "platform/BUILD.bazel": build % "platform.cc"}
+        self.assertEqual([], self.problems(files))
+        files = {"platform/other.cc": '#include "platform/ptrace/p.h"\n', "platform/BUILD.bazel": build % "other.cc"}
+        self.assertEqual(2, len(self.problems(files)))
+
     def test_grpc_in_a_small_process_is_found(self):
         self.assertEqual(1, len(self.problems({"kernel/boot/a.cc": "#include <grpcpp/grpcpp.h>\n"})))
         self.assertEqual([], self.problems({"daemon/a.cc": "#include <grpcpp/grpcpp.h>\n"}))
