@@ -71,8 +71,7 @@ class FutexTable {
 
   // Priority-inheritance futexes: mutexes whose word holds the owner's thread id. Nobody inherits a
   // priority here: the host schedules; what remains is the lock protocol. `tid` is the caller's,
-  // and `owner_exists` says whether a thread id that a word names is alive (ESRCH if not; called
-  // with a bucket's mutex held).
+  // and `owner_exists` says whether a thread id that a word names is alive (ESRCH if not).
   using OwnerExists = std::function<bool(int32_t tid)>;
   enum class PiLockMode : uint8_t { kWait, kTry };
   Result<void> LockPi(wait::Blocker& blocker, const mm::UserMemory& memory, const FutexWord& word,
@@ -108,7 +107,7 @@ class FutexTable {
   // Takes `waiter` out wherever requeues have put it. True if it had been woken.
   static bool Withdraw(Waiter& waiter);
   Result<void> TakePiLocked(Bucket& bucket, const mm::UserMemory& memory, const FutexWord& word,
-                            int32_t tid, PiLockMode mode, const OwnerExists& owner_exists);
+                            int32_t tid, PiLockMode mode, uint32_t known_owner, bool owner_exists);
   Result<void> HandOver(Bucket& bucket, const mm::UserMemory& memory, const FutexWord& word,
                         uint32_t value, uint32_t mark);
   void HandleOwnerDeath(const mm::MemoryManager& mm, const mm::UserMemory& memory, UserAddr word,

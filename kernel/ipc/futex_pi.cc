@@ -7,10 +7,11 @@
 
 namespace sandboxd::ipc {
 
-// OK: the caller owns the word now. EAGAIN: somebody else does, and FUTEX_WAITERS is set (kWait).
+// OK: the caller owns the word now. EAGAIN: `known_owner` does, and FUTEX_WAITERS is set (kWait).
+// ESTALE: the owner is another than `known_owner` by now: ask about that one.
 Result<void> FutexTable::TakePiLocked(Bucket& bucket, const mm::UserMemory& memory,
                                       const FutexWord& word, int32_t tid, PiLockMode mode,
-                                      const OwnerExists& owner_exists) {
+                                      uint32_t known_owner, bool owner_exists) {
   bucket.mutex.AssertHeld();
   bool others = false;
   for (Waiter* w = bucket.head; w != nullptr; w = w->next) {
@@ -27,7 +28,8 @@ Result<void> FutexTable::TakePiLocked(Bucket& bucket, const mm::UserMemory& memo
       desired =
           (value & FUTEX_OWNER_DIED) | static_cast<uint32_t>(tid) | (others ? FUTEX_WAITERS : 0);
     } else {
-      if (!owner_exists(static_cast<int32_t>(owner))) return Errno::kESRCH;
+      if (owner != known_owner) return Errno::kESTALE;
+      if (!owner_exists) return Errno::kESRCH;
       if (mode == PiLockMode::kTry) return Errno::kEAGAIN;
       desired = value | FUTEX_WAITERS;
       if (desired == value) return Errno::kEAGAIN;
@@ -44,12 +46,17 @@ Result<void> FutexTable::LockPi(wait::Blocker& blocker, const mm::UserMemory& me
   Waiter waiter(blocker, word.key, kFutexMatchAny);
   waiter.pi_tid = tid;
   Bucket& bucket = BucketOf(word.key);
-  {
+  for (;;) {
+    // Whether a thread exists can't be asked under the bucket's mutex.
+    uint32_t owner = TRY(memory.Load32(word.addr)) & FUTEX_TID_MASK;
+    bool exists = owner != 0 && owner_exists(static_cast<int32_t>(owner));
     MutexLock lock(bucket.mutex);
-    Result<void> taken = TakePiLocked(bucket, memory, word, tid, mode, owner_exists);
+    Result<void> taken = TakePiLocked(bucket, memory, word, tid, mode, owner, exists);
+    if (taken.Is(Errno::kESTALE)) continue;
     if (!taken.Is(Errno::kEAGAIN) || mode == PiLockMode::kTry) return taken;
     waiter.bucket.store(&bucket, std::memory_order_relaxed);
     bucket.Append(waiter);
+    break;
   }
   for (;;) {
     Result<void> r = blocker.Block(deadline);

@@ -6,6 +6,10 @@ namespace {
 // One line a family; a family that is not in this list is not in the kernel.
 constexpr RowsFunction kFamilies[] = {
     MmRows,
+    FutexRows,
+    PollRows,
+    EpollRows,
+    EventRows,
     RefusedRows,
 };
 
