@@ -65,6 +65,12 @@ Ref<Dentry> Dentry::LookupCached(std::string_view name) {
 }
 
 Result<Ref<Dentry>> Dentry::Lookup(std::string_view name) {
+  if (inode_->IsVolatile(name)) {
+    Result<Ref<Inode>> found = inode_->Lookup(name);
+    if (!found.ok() && !found.Is(Errno::kENOENT)) return found.error();
+    Ref<Inode> inode = found.ok() ? *std::move(found) : Ref<Inode>();
+    return MakeRef<Dentry>(std::move(inode), Ref<Dentry>(this), std::string(name));
+  }
   if (Ref<Dentry> child = LookupCached(name)) {
     if (inode_->DentryStillValid(name, child->inode_.get())) return child;
   }
@@ -73,6 +79,7 @@ Result<Ref<Dentry>> Dentry::Lookup(std::string_view name) {
 }
 
 Result<Ref<Dentry>> Dentry::LookupLocked(std::string_view name) {
+  if (inode_->IsVolatile(name)) return Errno::kEPERM;
   Ref<Dentry> child = LookupCached(name);
   if (child != nullptr) {
     if (child->mount_count() > 0 || inode_->DentryStillValid(name, child->inode_.get()))

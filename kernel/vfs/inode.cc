@@ -30,6 +30,7 @@ Result<Ref<Inode>> Inode::Lookup(std::string_view) {
   return IsDirectory() ? Errno::kENOENT : Errno::kENOTDIR;
 }
 bool Inode::DentryStillValid(std::string_view, Inode*) { return true; }
+bool Inode::IsVolatile(std::string_view) const { return false; }
 // A directory without the operation: as Linux's vfs answers for a null i_op entry.
 Result<Ref<Inode>> Inode::Create(std::string_view, const NewNode&) { return Errno::kEACCES; }
 Result<Ref<Inode>> Inode::Mkdir(std::string_view, const NewNode&) { return Errno::kEPERM; }

@@ -74,6 +74,9 @@ class Inode : public RefCounted {
   // May a name that was looked up (or found missing) be answered from the dentry cache without
   // asking again?
   virtual bool DentryStillValid(std::string_view name, Inode* cached);
+  // Does this name come and go without the vfs (/proc/PID)? Then Lookup is asked each time, without
+  // dir_mutex, nothing is cached, and nothing can be created, removed or mounted on under it.
+  virtual bool IsVolatile(std::string_view name) const;
   virtual Result<Ref<Inode>> Create(std::string_view name,
                                     const NewNode& node);  // regular files, devices, fifos, sockets
   virtual Result<Ref<Inode>> Mkdir(std::string_view name, const NewNode& node);

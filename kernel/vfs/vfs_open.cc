@@ -159,6 +159,7 @@ Result<Ref<File>> Vfs::OpenOrCreate(Caller& c, std::string_view path, const At& 
     Dentry& dir = *walker.at().dentry;
     Ref<Dentry> child = TRY(dir.Lookup(walker.last()));
     if (child->negative()) {
+      if (dir.inode()->IsVolatile(walker.last())) return Errno::kENOENT;
       Result<Path> made = CreateForOpen(c, walker, mode);
       if (made.Is(Errno::kEAGAIN)) continue;  // somebody was faster: open what is there now
       Path place = TRY(std::move(made));
