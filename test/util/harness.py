@@ -32,6 +32,11 @@ PLATFORM = os.environ.get("SANDBOXD_TEST_PLATFORM", "ptrace")
 PATIENCE = float(os.environ.get("SANDBOXD_TEST_PATIENCE", "60"))
 
 
+# One root file system for all tests over Debian's programs, so that it is built once.
+DEBIAN_PACKAGES = ("bash", "coreutils", "findutils", "gawk", "gcc", "git", "less", "libc6-dev", "make", "perl", "procps",
+                   "python3", "sed", "sqlite3", "tar", "vim-tiny", "xz-utils")
+
+
 class Left(AssertionError):
     """Something outlived its sandbox."""
 
@@ -215,7 +220,7 @@ def busybox_rootfs(folder):
     return folder
 
 
-def debian_rootfs(folder, include=()):
+def debian_rootfs(folder, include=DEBIAN_PACKAGES):
     """Unpacks a Debian root file system with these packages in `folder`, which it returns.
 
     It is built once and cached, which takes some time the first time; skips the test where Debian's
