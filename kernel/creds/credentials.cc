@@ -105,37 +105,30 @@ std::optional<KGid> UserNamespace::ToKGid(uint32_t inside) const {
   return parent_->ToKGid(*outside);
 }
 
+std::optional<uint32_t> UserNamespace::Inside(KUid id) const {
+  if (parent_ == nullptr) return id.value != UINT32_MAX ? std::optional(id.value) : std::nullopt;
+  std::optional<uint32_t> outside = parent_->Inside(id);
+  if (!outside) return std::nullopt;
+  MutexLock lock(mutex_);
+  return MapUp(uid_map_, *outside);
+}
+
+std::optional<uint32_t> UserNamespace::Inside(KGid id) const {
+  if (parent_ == nullptr) return id.value != UINT32_MAX ? std::optional(id.value) : std::nullopt;
+  std::optional<uint32_t> outside = parent_->Inside(id);
+  if (!outside) return std::nullopt;
+  MutexLock lock(mutex_);
+  return MapUp(gid_map_, *outside);
+}
+
 uint32_t UserNamespace::FromKUid(KUid id) const {
-  if (parent_ == nullptr) return id.value;
-  if (!parent_->IsMapped(id)) return kOverflowId;
-  uint32_t outside = parent_->FromKUid(id);
-  MutexLock lock(mutex_);
-  return MapUp(uid_map_, outside).value_or(kOverflowId);
+  return parent_ == nullptr ? id.value : Inside(id).value_or(kOverflowId);
 }
-
 uint32_t UserNamespace::FromKGid(KGid id) const {
-  if (parent_ == nullptr) return id.value;
-  if (!parent_->IsMapped(id)) return kOverflowId;
-  uint32_t outside = parent_->FromKGid(id);
-  MutexLock lock(mutex_);
-  return MapUp(gid_map_, outside).value_or(kOverflowId);
+  return parent_ == nullptr ? id.value : Inside(id).value_or(kOverflowId);
 }
-
-bool UserNamespace::IsMapped(KUid id) const {
-  if (parent_ == nullptr) return id.value != UINT32_MAX;
-  if (!parent_->IsMapped(id)) return false;
-  uint32_t outside = parent_->FromKUid(id);
-  MutexLock lock(mutex_);
-  return MapUp(uid_map_, outside).has_value();
-}
-
-bool UserNamespace::IsMapped(KGid id) const {
-  if (parent_ == nullptr) return id.value != UINT32_MAX;
-  if (!parent_->IsMapped(id)) return false;
-  uint32_t outside = parent_->FromKGid(id);
-  MutexLock lock(mutex_);
-  return MapUp(gid_map_, outside).has_value();
-}
+bool UserNamespace::IsMapped(KUid id) const { return Inside(id).has_value(); }
+bool UserNamespace::IsMapped(KGid id) const { return Inside(id).has_value(); }
 
 Result<void> UserNamespace::SetUidMap(std::vector<IdMapEntry> map) {
   if (!IsValidMap(map)) return Errno::kEINVAL;

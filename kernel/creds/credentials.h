@@ -74,6 +74,9 @@ class UserNamespace : public RefCounted {
   template <typename T, typename... Args>
   friend Ref<T> sandboxd::MakeRef(Args&&...);
   UserNamespace(Ref<UserNamespace> parent, KUid owner, KGid group);
+  // The id as this namespace counts. Visits each level once: a program chooses how many there are.
+  std::optional<uint32_t> Inside(KUid id) const;
+  std::optional<uint32_t> Inside(KGid id) const;
 
   const Ref<UserNamespace> parent_;
   const int level_;
