@@ -99,8 +99,8 @@ class File : public RefCounted {
   virtual Result<void> Sync(bool data_only);
   virtual Result<Attr> GetAttr();
 
-  // What mmap(2) maps; ENODEV if nothing; null for fresh anonymous memory (/dev/zero). `prot`/`flags`
-  // as of mmap.
+  // What mmap(2) maps; ENODEV if nothing; null for fresh anonymous memory (/dev/zero).
+  // `prot`/`flags` as of mmap.
   virtual Result<Ref<mm::Mappable>> Mmap(Caller& c, int prot, int flags);
 
   // --- readiness ---

@@ -55,6 +55,9 @@ Result<void> Inode::SetXattr(std::string_view, std::string_view, int) { return E
 Result<void> Inode::RemoveXattr(std::string_view) { return Errno::kEOPNOTSUPP; }
 Result<std::vector<std::string>> Inode::ListXattr() { return std::vector<std::string>(); }
 
+Result<int> Inode::GetSeals() { return Errno::kEINVAL; }
+Result<void> Inode::AddSeals(int) { return Errno::kEINVAL; }
+
 FileLocks& Inode::locks() {
   MutexLock lock(slots_mutex_);
   if (locks_ == nullptr) locks_ = std::make_unique<FileLocks>();

@@ -109,6 +109,10 @@ class Inode : public RefCounted {
   virtual Result<void> RemoveXattr(std::string_view name);
   virtual Result<std::vector<std::string>> ListXattr();
 
+  // --- memfd seals (F_ADD_SEALS, F_GET_SEALS); EINVAL where there are none ---
+  virtual Result<int> GetSeals();
+  virtual Result<void> AddSeals(int seals);
+
   // Advisory locks of this file: POSIX, OFD and flock. Made on first use.
   FileLocks& locks();
   // Those made already, or null.

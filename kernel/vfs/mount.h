@@ -143,6 +143,10 @@ class Mount : public RefCounted {
   std::vector<Below> below_;
 };
 
+// The path from the root of its mount namespace, or the name of a dentry that stands alone; "
+// (deleted)" appended if so.
+std::string FullPathString(const Path& path);
+
 // The mounts that a set of tasks sees (mount_namespaces(7)).
 class MountNamespace : public RefCounted {
  public:

@@ -71,34 +71,41 @@ Path Vfs::AnonymousPath(std::string_view name, uint32_t mode) {
   return Path(mount, Dentry::MakeRoot(superblock.NewInode(mode), std::string(name)));
 }
 
-std::string Vfs::PathString(const Path& path, const Path& root) const {
-  if (!path) return "";
+namespace {
+
+// Null `root`: the top of everything.
+std::string PathText(const Path& path, const Path* root) {
   std::string text;
-  bool deleted = false;
+  bool deleted = path.dentry != path.mount->root() && path.dentry->deleted();
+  bool reached_root = root == nullptr;
   Path at = path;
-  bool reached_root = true;
-  for (bool first = true; !(at == root); first = false) {
+  while (root == nullptr || !(at == *root)) {
     if (at.dentry == at.mount->root()) {
       Path place = at.mount->place();
-      if (!place) {
-        reached_root = false;
-        break;
-      }
+      if (!place) break;
       at = std::move(place);
       continue;
     }
-    if (first) deleted = at.dentry->deleted();
     Ref<Dentry> up = at.dentry->parent();
     std::string name = at.dentry->name();
     // A dentry of its own, as the internal file system makes them: no tree above.
-    if (up == nullptr) return name;
+    if (up == nullptr) return deleted ? name + " (deleted)" : name;
     text.insert(0, "/" + name);
     at.dentry = std::move(up);
   }
+  if (root != nullptr) reached_root = at == *root;
   if (text.empty()) text = "/";
   if (!reached_root) text.insert(0, "(unreachable)");
   if (deleted) text += " (deleted)";
   return text;
 }
+
+}  // namespace
+
+std::string Vfs::PathString(const Path& path, const Path& root) const {
+  return PathText(path, &root);
+}
+
+std::string FullPathString(const Path& path) { return PathText(path, nullptr); }
 
 }  // namespace sandboxd::vfs

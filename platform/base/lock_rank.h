@@ -25,7 +25,6 @@ enum class LockRank : int {
   kCgroup = 110,
   kTaskSignals = 120,  // a thread group's signal state: queues, masks, stops, its end
   kSignalHandlers = 125,
-  kTask = 130,         // what one task says about itself to others
   // kernel/mm
   kExecLock = 190,
   kMm = 200,  // VMAs of one address space
@@ -41,6 +40,7 @@ enum class LockRank : int {
   // file systems and files
   kEpollTree = 390,
   kEpoll = 400,
+  kInodeWrite = 405,  // writers of one file, over user memory access (Linux's i_rwsem)
   kInode = 410,  // attributes and data of one inode
   kFileLocks = 420,
   kFileSystem = 430,  // tables of one file system instance
@@ -56,6 +56,8 @@ enum class LockRank : int {
   kIpcObject = 560,
   kFutexBucket = 600,  // pairs by address
   kTimer = 650,
+  // What one task says about itself to others: any code that has a vfs::Caller may ask.
+  kTask = 690,
   // platform
   kAddressSpace = 700,
   kContext = 710,

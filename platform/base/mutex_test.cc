@@ -8,14 +8,14 @@ namespace sandboxd {
 namespace {
 
 TEST(MutexTest, RisingRanksMayNest) {
-  Mutex outer(LockRank::kTask);
+  Mutex outer(LockRank::kTaskTree);
   Mutex inner(LockRank::kMm);
   MutexLock a(outer);
   MutexLock b(inner);
 }
 
 TEST(MutexTest, OrderOfReleaseIsFree) {
-  Mutex outer(LockRank::kTask);
+  Mutex outer(LockRank::kTaskTree);
   Mutex inner(LockRank::kMm);
   outer.Lock();
   inner.Lock();
@@ -81,9 +81,9 @@ void TakeBoth(Mutex& first, Mutex& second) {
 }
 
 TEST(MutexDeathTest, FallingRankIsFatal) {
-  Mutex low(LockRank::kTask);
+  Mutex low(LockRank::kTaskTree);
   Mutex high(LockRank::kMm);
-  EXPECT_DEATH(TakeBoth(high, low), "lock order: rank 130 wanted while holding rank 200");
+  EXPECT_DEATH(TakeBoth(high, low), "lock order: rank 100 wanted while holding rank 200");
 }
 
 TEST(MutexDeathTest, TwoOfOneRankAreFatalOutsideAPair) {
@@ -93,9 +93,9 @@ TEST(MutexDeathTest, TwoOfOneRankAreFatalOutsideAPair) {
 }
 
 TEST(MutexDeathTest, BlockingWithALockIsFatal) {
-  Mutex mutex(LockRank::kTask);
+  Mutex mutex(LockRank::kTaskTree);
   MutexLock lock(mutex);
-  EXPECT_DEATH(AssertNoLocksHeld(), "holding rank 130");
+  EXPECT_DEATH(AssertNoLocksHeld(), "holding rank 100");
 }
 #endif
 
