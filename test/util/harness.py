@@ -163,8 +163,15 @@ class Daemon:
         return subprocess.Popen([self.programs.sandboxctl, *arguments], env=self.env, **kwargs)
 
     def run(self, *command, rootfs, flags=(), **kwargs):
-        """`sandboxctl run` of a command in a root file system."""
+        """`sandboxctl run` of a command in a root file system; forwards `stdin` if that is given."""
+        if "stdin" in kwargs:
+            flags = (*flags, "--interactive")
         return self.ctl("run", "--platform", PLATFORM, "--rootfs", rootfs, *flags, "--", *command, **kwargs)
+
+    def create(self, name, *command, rootfs, flags=()):
+        """`sandboxctl create`; the sandbox is called `name`."""
+        return self.ctl("create", "--id", name, "--platform", PLATFORM, "--rootfs", rootfs, *flags, "--", *command,
+                        check=True)
 
     def list(self):
         """What `sandboxctl list --json` prints, as a list."""
