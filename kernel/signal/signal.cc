@@ -111,6 +111,12 @@ std::optional<SigInfo> PendingSignals::Take(SigSet blocked) {
   return info;
 }
 
+bool PendingSignals::HasTimer(int32_t timer_id) const {
+  return std::any_of(queue_.begin(), queue_.end(), [timer_id](const SigInfo& i) {
+    return i.code == SI_TIMER && i.timer.timer_id == timer_id;
+  });
+}
+
 void PendingSignals::Discard(SigSet which) {
   if ((set_ & which).empty()) return;
   std::erase_if(queue_, [which](const SigInfo& i) { return which.Has(i.signo); });

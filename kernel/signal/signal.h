@@ -110,6 +110,8 @@ class PendingSignals {
   std::optional<SigInfo> Take(SigSet blocked);
   std::optional<SigInfo> TakeOneOf(SigSet wanted) { return Take(~wanted); }
   void Discard(SigSet which);
+  // Is the signal of this POSIX timer (SI_TIMER) in the queue?
+  bool HasTimer(int32_t timer_id) const;
   size_t size() const { return queue_.size(); }
 
  private:

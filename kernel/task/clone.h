@@ -29,6 +29,8 @@ struct ExecArgs {
   std::string filename;
   int flags = 0;  // AT_EMPTY_PATH, AT_SYMLINK_NOFOLLOW
   std::vector<std::string> argv, envp;
+  // What AT_EXECFN and a script's interpreter are told if it isn't `filename` ("/dev/fd/N").
+  std::string exec_name;
 };
 Result<void> Exec(Task& task, const ExecArgs& args);
 

@@ -13,32 +13,29 @@ Session::Session(PidIds ids, ThreadGroup* l) : leader(l), ids_(std::move(ids)) {
   }
 }
 
-Session::~Session() {
-  for (PidNamespace* ns = ids_.ns.get(); ns != nullptr; ns = ns->parent()) {
-    ns->sessions_.erase(ids_.In(*ns).value);
-  }
-}
-
 ProcessGroup::ProcessGroup(PidIds ids, Ref<Session> session)
     : ids_(std::move(ids)), session_(std::move(session)) {
+  session_->groups_++;
   for (PidNamespace* ns = ids_.ns.get(); ns != nullptr; ns = ns->parent()) {
     ns->groups_[ids_.In(*ns).value] = this;
   }
 }
 
-ProcessGroup::~ProcessGroup() {
+void ProcessGroup::Unregister() {
   CHECK(members.empty());
   if (session_->foreground == this) session_->foreground = nullptr;
+  bool session_ends = --session_->groups_ == 0;
   for (PidNamespace* ns = ids_.ns.get(); ns != nullptr; ns = ns->parent()) {
     ns->groups_.erase(ids_.In(*ns).value);
+    if (session_ends) ns->sessions_.erase(session_->ids_.In(*ns).value);
   }
 }
 
-bool ProcessGroup::IsOrphaned(const ThreadGroup* leaving) const {
+bool ProcessGroup::IsOrphaned() const {
   for (const ThreadGroup* member : members) {
-    if (member == leaving || member->zombie_) continue;
+    if (member->zombie_) continue;
     const ThreadGroup* parent = member->parent_;
-    if (parent == nullptr || parent->is_init_) continue;
+    if (parent == nullptr) continue;
     if (parent->process_group_.get() != this && parent->process_group_->session_ == session_) {
       return false;
     }

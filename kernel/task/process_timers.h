@@ -8,6 +8,7 @@
 #include <memory>
 
 #include "kernel/signal/signal.h"
+#include "kernel/task/cpu_timer.h"
 #include "kernel/time/clock.h"
 #include "kernel/time/timer.h"
 #include "platform/base/mutex.h"
@@ -42,6 +43,7 @@ class ProcessTimers {
     int notify = 0;  // SIGEV_*
     signal::SigInfo info;
     Ref<Task> target;  // SIGEV_THREAD_ID
+    Ref<Task> owner;   // the thread that made it, for its CPU clock
   };
   // `definition.info.timer.timer_id` is filled in.
   Result<int> Create(Definition definition);
@@ -50,8 +52,11 @@ class ProcessTimers {
   Result<Setting> Set(int id, const Setting& setting, bool absolute);
   Result<Setting> Get(int id);
   Result<int> Overrun(int id);
-  // The signal of timer `id` is being delivered: the overrun count for its siginfo.
-  int TakeOverrun(int id);
+  // The signal of a timer is being delivered: the overrun count for its siginfo.
+  int TakeOverrun(const signal::SigInfo& info);
+
+  // The CPU-time clocks of the process and of one of its threads.
+  Nanos ProcessClock() const;
 
   // exec(2): POSIX timers go, interval timers stay.
   void OnExec();
@@ -61,13 +66,20 @@ class ProcessTimers {
 
  private:
   struct PosixTimer;
-  struct CpuTimer;
+  enum CpuKind { kVirtual, kProf, kLimit };
+  CpuTimer& Cpu(CpuKind kind);
+  time::Timer& Real();
+  void SendTo(signal::SigInfo info);
+  void OnCpuLimit();
+  Result<Ref<PosixTimer>> Find(int id);
+
   ThreadGroup& group_;
   Mutex mutex_{LockRank::kLeaf};
   std::map<int, Ref<PosixTimer>> posix_ GUARDED_BY(mutex_);
   int next_id_ GUARDED_BY(mutex_) = 0;
-  std::unique_ptr<time::Timer> real_;
-  std::array<std::unique_ptr<CpuTimer>, 3> cpu_;  // ITIMER_VIRTUAL, ITIMER_PROF, RLIMIT_CPU
+  // Made when first used.
+  std::unique_ptr<time::Timer> real_ GUARDED_BY(mutex_);
+  std::array<std::unique_ptr<CpuTimer>, 3> cpu_ GUARDED_BY(mutex_);
 };
 
 }  // namespace sandboxd::task

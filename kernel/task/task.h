@@ -113,7 +113,14 @@ class Task final : public RefCounted, public vfs::Caller, public wait::Blocker {
   // For sigsuspend, ppoll, pselect, epoll_pwait: `mask` holds until the call ends; the old mask
   // comes back after the handler that interrupts it was set up. Own thread.
   void SetTemporarySignalMask(signal::SigSet mask);
-  bool SignalPending() const;              // unblocked
+  bool SignalPending() const;  // unblocked
+  // sigtimedwait(2): takes one of `wanted`. EAGAIN when the deadline passes, EINTR. Own thread.
+  Result<signal::SigInfo> WaitForSignal(signal::SigSet wanted, wait::Deadline deadline);
+  // sigaction(2) on a valid number; null only asks. The old action. Own thread.
+  Result<signal::SigAction> SetSignalAction(int signo, const signal::SigAction* action);
+  // rt_sigreturn(2): the result is what the interrupted code had in rax. Own thread.
+  Result<uint64_t> ReturnFromSignal();
+  bool OnAltStack(uint64_t sp) const;
   signal::SigSet pending_signals() const;  // of this thread
   struct AltStack {
     uint64_t sp = 0;
@@ -127,6 +134,7 @@ class Task final : public RefCounted, public vfs::Caller, public wait::Blocker {
   // What restart_syscall(2) shall run after ERESTART_RESTARTBLOCK.
   using RestartFunction = std::function<Result<uint64_t>(Task&)>;
   void set_restart(RestartFunction f) { restart_ = std::move(f); }
+  Result<uint64_t> RunRestart();  // restart_syscall(2)
 
   // --- life ---
   // Starts the host thread. The task is in the tree already.
@@ -152,6 +160,16 @@ class Task final : public RefCounted, public vfs::Caller, public wait::Blocker {
   int parent_death_signal = 0;  // tree mutex
   std::atomic<uint64_t> timer_slack_ns{50'000};
   std::atomic<uint32_t> personality{0};
+  // What sched_setscheduler(2) and friends set. The host schedules; we only remember. Own thread
+  // writes, or another under the tree mutex.
+  struct Scheduling {
+    int policy = 0;  // SCHED_OTHER
+    int priority = 0;
+    bool reset_on_fork = false;
+    int ioprio = 0;
+    uint64_t affinity = 0;  // bit n: CPU n; 0: all
+  };
+  Scheduling scheduling;
 
   // --- figures ---
   struct CpuTime {
@@ -172,7 +190,7 @@ class Task final : public RefCounted, public vfs::Caller, public wait::Blocker {
   friend struct WaitOps;
   friend struct ExecOps;
   friend struct CloneOps;
-  friend struct SignalOps;
+  friend struct ProcessOps;
   template <typename T, typename... Args>
   friend Ref<T> sandboxd::MakeRef(Args&&...);
   Task(Kernel& kernel, Ref<ThreadGroup> group, Ref<PidNamespace> pid_ns);
@@ -217,18 +235,21 @@ class Task final : public RefCounted, public vfs::Caller, public wait::Blocker {
   bool HandleSignals();
   bool WorkPendingLocked() const REQUIRES(group_->signal_mutex_);
   bool WantsLocked(int signo) const REQUIRES(group_->signal_mutex_);
-  void StopLocked() REQUIRES(group_->signal_mutex_);
+  void StopHere();
+  bool DoDefaultAction(const signal::SigInfo& info);  // false: the task must end
+  Result<void> RestoreFrame();
   bool DeliverSignal(const signal::SigInfo& info, const signal::SigAction& action);
   void RestartSyscall(const signal::SigAction* action);
   void FlushDeferredSignals();
-  // As SendSignal for the blocked or ignored case of a fault.
   void SetMaskLocked(signal::SigSet mask) REQUIRES(group_->signal_mutex_);
   void Poke();
 
   // --- the end (task_exit.cc), own thread ---
   void ReleaseMemory();  // exit and exec: words that say the old program is gone, vfork
   void DropFiles();
+  void DropContext();
   void Exit();
+  void LeaveTree();
 
   Kernel& kernel_;
   const Ref<ThreadGroup> group_;
@@ -248,7 +269,8 @@ class Task final : public RefCounted, public vfs::Caller, public wait::Blocker {
   std::vector<int> deferred_signals_;         // SendSignalToSelf
   Ref<VforkGate> vfork_gate_;                 // it is somebody's vfork child
   Ref<PidNamespace> child_pid_ns_;            // unshare(CLONE_NEWPID); null: pid_ns_
-  ExitStatus thread_status_;                  // of exit(2)
+  platform::Stop::Fault last_fault_;
+  ExitStatus thread_status_;  // of exit(2)
   bool exit_called_ = false;
 
   std::atomic<uint32_t> word_{0};
@@ -267,6 +289,7 @@ class Task final : public RefCounted, public vfs::Caller, public wait::Blocker {
   bool must_stop_ = false;    // takes part in a group stop that has begun
   bool stopped_ = false;
   bool exiting_ = false;  // takes no signals any more
+  int forced_ = 0;        // ForceSignal: this one kills even an init
 
   // Written by the own thread under task_mutex_; others read under it, the own thread without.
   mutable Mutex task_mutex_{LockRank::kTask};

@@ -21,6 +21,10 @@
 #include "platform/base/result.h"
 #include "platform/base/types.h"
 
+namespace sandboxd::mm {
+class MemoryManager;
+}
+
 namespace sandboxd::task {
 
 class Kernel;
@@ -30,9 +34,8 @@ class ThreadGroup;
 
 class Session : public RefCounted {
  public:
-  // Tree mutex held, as for the destructor.
-  Session(PidIds ids, ThreadGroup* leader);
-  Tid id() const { return ids_.own(); }  // in the namespace of its leader
+  Session(PidIds ids, ThreadGroup* leader);  // tree mutex held
+  Tid id() const { return ids_.own(); }      // in the namespace of its leader
   Tid IdIn(const PidNamespace& ns) const { return ids_.In(ns); }
   const PidIds& ids() const { return ids_; }
 
@@ -42,28 +45,32 @@ class Session : public RefCounted {
   class ProcessGroup* foreground = nullptr;  // of the terminal
 
  private:
-  ~Session() override;
+  friend class ProcessGroup;
+  ~Session() override = default;
   const PidIds ids_;
+  int groups_ = 0;  // tree mutex; without one its id is free again
 };
 
 class ProcessGroup : public RefCounted {
  public:
-  // Tree mutex held, as for the destructor.
-  ProcessGroup(PidIds ids, Ref<Session> session);
+  ProcessGroup(PidIds ids, Ref<Session> session);  // tree mutex held
   Tid id() const { return ids_.own(); }
   Tid IdIn(const PidNamespace& ns) const { return ids_.In(ns); }
   const Ref<Session>& session() const { return session_; }
 
   // Tree mutex:
   std::list<ThreadGroup*> members;
-  // setpgid(2), "orphaned process group". `leaving` counts as gone already.
-  bool IsOrphaned(const ThreadGroup* leaving = nullptr) const;
+  // setpgid(2), "orphaned process group".
+  bool IsOrphaned() const;
   bool HasStoppedMember() const;
   // To every member, from the kernel.
   void SendSignal(int signo);
 
  private:
-  ~ProcessGroup() override;
+  friend struct TreeOps;
+  ~ProcessGroup() override = default;
+  // Its last member has left: its id is free again.
+  void Unregister();
   const PidIds ids_;
   const Ref<Session> session_;
 };
@@ -113,6 +120,8 @@ class ThreadGroup : public RefCounted {
   // SIGKILL and SIGSTOP reach the init of a pid namespace only from outside it: from the kernel
   // (SI_KERNEL), or with si_pid 0, which is how an ancestor namespace's process looks from inside.
   Result<void> SendSignal(const signal::SigInfo& info);
+  // A POSIX timer's signal, to the process or to `only`. False if the one before is still pending.
+  bool SendTimerSignal(const signal::SigInfo& info, Task* only);
   Ref<SignalHandlers> handlers() const;
   signal::SigSet pending_signals() const;  // of the process, not of its threads
 
@@ -140,6 +149,7 @@ class ThreadGroup : public RefCounted {
     uint64_t max_rss_kib = 0, minor_faults = 0, major_faults = 0, voluntary_switches = 0,
              involuntary_switches = 0;
     uint64_t in_blocks = 0, out_blocks = 0;
+    void Add(const Usage& other);
   };
   Usage SelfUsage() const;
   Usage ChildrenUsage() const;
@@ -147,6 +157,7 @@ class ThreadGroup : public RefCounted {
   ProcessTimers& timers() { return *timers_; }
 
   std::atomic<int> oom_score_adj{0};
+  std::atomic<int> nice{0};
   std::atomic<bool> did_exec{false};
   std::atomic<bool> child_subreaper{false};
   // What the container layer calls the process that the control channel started; "" for forked
@@ -160,6 +171,9 @@ class ThreadGroup : public RefCounted {
   friend class ProcessGroup;
   friend struct TreeOps;
   friend struct WaitOps;
+  friend struct CloneOps;
+  friend struct ExecOps;
+  friend struct ProcessOps;
   template <typename T, typename... Args>
   friend Ref<T> sandboxd::MakeRef(Args&&...);
   ThreadGroup(Kernel& kernel, Ref<PidNamespace> ns, Ref<SignalHandlers> handlers);
@@ -182,6 +196,10 @@ class ThreadGroup : public RefCounted {
   // Pokes a thread for each pending signal of the group in `which`; not `except`.
   void RetargetLocked(signal::SigSet which, const Task* except) REQUIRES(signal_mutex_);
 
+  // A thread ends; the stub stops being this process's.
+  void AccountThread(const Task& task);
+  void AccountStub(const mm::MemoryManager& mm);
+
   // SIGCHLD with CLD_STOPPED or CLD_CONTINUED to the parent. No lock held.
   void NotifyParentOfStop(int code, int status);
 
@@ -201,6 +219,8 @@ class ThreadGroup : public RefCounted {
   uint64_t creator_serial_ = 0;  // of the parent's thread that made it (__WNOTHREAD)
   bool zombie_ = false;
   bool reaped_ = false;
+  // False for a process that was made but not yet run: nobody hears of its end.
+  std::atomic<bool> announced_{true};
   bool reaps_all_ = false;  // a dying init: children are reaped as they end
 
   // Written under the tree mutex and the signal mutex, read under either. The leader comes first.
@@ -228,6 +248,7 @@ class ThreadGroup : public RefCounted {
   mutable Mutex usage_mutex_{LockRank::kLeaf};
   Usage dead_threads_ GUARDED_BY(usage_mutex_);
   Usage children_usage_ GUARDED_BY(usage_mutex_);
+  Nanos stub_time_base_ GUARDED_BY(usage_mutex_){0};  // of the stub before it was this process's
 
   std::unique_ptr<ProcessTimers> timers_;
 };

@@ -46,6 +46,14 @@ bool ThreadGroup::IsIgnoredLocked(const SigInfo& info, const Task& target) const
   return action.is_default() && (signal::DefaultActionOf(signo) == DefaultAction::kIgnore);
 }
 
+bool ThreadGroup::SendTimerSignal(const SigInfo& info, Task* only) {
+  MutexLock lock(signal_mutex_);
+  const signal::PendingSignals& queue = only != nullptr ? only->pending_ : pending_;
+  if (queue.HasTimer(info.timer.timer_id)) return false;
+  // A full queue loses the signal, as Linux's preallocated one never would.
+  return SendLocked(info, only).ok();
+}
+
 // `only`: this thread alone; null: the process.
 Result<void> ThreadGroup::SendLocked(const SigInfo& info, Task* only) {
   if (group_exit_ || finished_ || tasks_.empty()) return Ok();
