@@ -263,7 +263,7 @@ std::vector<EpollEvent> Epoll::Collect(size_t max) {
   bool left = false;
   {
     MutexLock lock(ready_mutex_);
-    auto requeue = [&](Item& item, std::list<Item*>::iterator before) {
+    auto requeue = [&](Item& item, std::list<Item*>::iterator before) REQUIRES(ready_mutex_) {
       if (!item.attached || item.spent || item.queued_ready) return;
       item.place = ready_.insert(before, &item);
       item.queued_ready = true;

@@ -98,7 +98,7 @@ Result<Ref<MemoryManager>> MemoryManager::Create(Ref<platform::AddressSpace> as,
                                                  const platform::VdsoLayout& vdso) {
   auto mm = MakeRef<MemoryManager>(std::move(as));
   MutexLock lock(mm->mutex_);
-  auto list = [&](AddrRange range, int prot, const char* label) {
+  auto list = [&](AddrRange range, int prot, const char* label) REQUIRES(mm->mutex_) {
     if (range.empty()) return;
     Vma vma;
     vma.range = range;

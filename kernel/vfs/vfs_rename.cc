@@ -19,8 +19,9 @@ struct RenameSides {
   bool exchange() const { return (flags & RENAME_EXCHANGE) != 0; }
 };
 
-// With both directories' mutexes held.
-Result<void> RenameLocked(const RenameSides& s, Ref<Dentry>& old_child, Ref<Dentry>& new_child) {
+// With both directories' mutexes held, which the analysis can't follow through the walks.
+Result<void> RenameLocked(const RenameSides& s, Ref<Dentry>& old_child,
+                          Ref<Dentry>& new_child) NO_THREAD_SAFETY_ANALYSIS {
   Dentry& old_dir = *s.old_walk.at().dentry;
   Dentry& new_dir = *s.new_walk.at().dentry;
   const creds::Credentials& creds = s.old_walk.credentials();
