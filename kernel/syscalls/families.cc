@@ -5,12 +5,8 @@ namespace {
 
 // One line a family; a family that is not in this list is not in the kernel.
 constexpr RowsFunction kFamilies[] = {
-    MmRows,
-    FutexRows,
-    PollRows,
-    EpollRows,
-    EventRows,
-    RefusedRows,
+    OpenRows,  ReadWriteRows, StatRows,  DirRows,   AttrRows,    MmRows,
+    FutexRows, PollRows,      EpollRows, EventRows, RefusedRows,
 };
 
 }  // namespace
