@@ -8,6 +8,11 @@
 #define SANDBOXD_TSA(x)
 #endif
 
+// Abseil, which gRPC's headers include, defines these three with the same meaning.
+#undef GUARDED_BY
+#undef PT_GUARDED_BY
+#undef NO_THREAD_SAFETY_ANALYSIS
+
 #define CAPABILITY(x) SANDBOXD_TSA(capability(x))
 #define SCOPED_CAPABILITY SANDBOXD_TSA(scoped_lockable)
 #define GUARDED_BY(x) SANDBOXD_TSA(guarded_by(x))

@@ -1,0 +1,37 @@
+// What every sandbox shares: the daemon's machinery and settings. Outlives all sandboxes.
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "daemon/loop/event_loop.h"
+#include "daemon/loop/worker_pool.h"
+#include "daemon/sandbox/event_log.h"
+#include "daemon/sandbox/state_store.h"
+#include "daemon/spawn/spawn.h"
+#include "platform/base/unique_fd.h"
+
+namespace sandboxd::daemon {
+
+struct Settings {
+  UniqueFd kernel_binary;
+  UniqueFd gofer_binary;
+  std::string kernel_path;  // for people
+  std::string gofer_path;
+  std::string default_platform = "ptrace";
+  // Who kernel processes are on the host, for a daemon that runs as root.
+  HostId kernel_host_id{65534, 65534};
+  bool rootless = false;
+};
+
+struct Environment {
+  Settings settings;
+  EventLoop& loop;
+  WorkerPool& workers;
+  StateStore& store;
+  EventLog& events;
+  // Deletes a sandbox by id, from a worker; for auto_delete.
+  std::function<void(const std::string& id)> delete_sandbox;
+};
+
+}  // namespace sandboxd::daemon

@@ -1,0 +1,89 @@
+#include "daemon/service/daemon_service.h"
+
+#include <google/protobuf/util/time_util.h>
+#include <unistd.h>
+
+namespace sandboxd::daemon {
+namespace {
+
+constexpr uint32_t kControlVersion = 1;
+
+// A name here is a promise to clients: see InfoResponse.features.
+constexpr const char* kFeatures[] = {"create", "start",       "watch",      "wait",
+                                     "exec",   "attach",      "logs",       "bundle",
+                                     "rootfs", "detach_keys", "auto_delete"};
+
+struct KnownPlatform {
+  const char* name;
+  bool built;
+  const char* detail;
+};
+constexpr KnownPlatform kPlatforms[] = {
+    {"ptrace", true, "runs wherever ptrace(2) does"},
+    {"systrap", false, "not built in this version"},
+    {"kvm", false, "not built in this version"},
+};
+
+}  // namespace
+
+DaemonServiceImpl::DaemonServiceImpl(ServiceContext context)
+    : context_(context), start_time_(google::protobuf::util::TimeUtil::GetCurrentTime()) {}
+
+grpc::ServerUnaryReactor* DaemonServiceImpl::Version(Call* call, const v1::VersionRequest* request,
+                                                     v1::VersionResponse* response) {
+  return UnaryCall<v1::VersionRequest, v1::VersionResponse>::Run(
+      context_, *call, request, response,
+      [](CallContext&, const Caller&, const auto&, auto* response) -> Outcome<void> {
+        response->set_version(kVersion);
+        response->set_api_version("v1");
+        response->set_control_version(kControlVersion);
+        return {};
+      });
+}
+
+grpc::ServerUnaryReactor* DaemonServiceImpl::Info(Call* call, const v1::InfoRequest* request,
+                                                  v1::InfoResponse* response) {
+  return UnaryCall<v1::InfoRequest, v1::InfoResponse>::Run(
+      context_, *call, request, response,
+      [this](CallContext&, const Caller&, const auto&, auto* response) -> Outcome<void> {
+        const Settings& settings = context_.env.settings;
+        response->set_version(kVersion);
+        for (const char* feature : kFeatures) response->add_features(feature);
+        response->set_state_dir(context_.env.store.path());
+        response->set_rootless(settings.rootless);
+        response->set_default_platform(settings.default_platform);
+        *response->mutable_start_time() = start_time_;
+        uint64_t running = 0;
+        const auto all = context_.manager.All();
+        for (const Ref<Sandbox>& sandbox : all) {
+          running += sandbox->Snapshot().state() == v1::Sandbox::STATE_RUNNING;
+        }
+        response->set_sandboxes(all.size());
+        response->set_running_sandboxes(running);
+        response->set_kernel_binary(settings.kernel_path);
+        response->set_gofer_binary(settings.gofer_path);
+        response->set_pid(::getpid());
+        response->set_guest_release("6.1");
+        response->set_guest_machine("x86_64");
+        return {};
+      });
+}
+
+grpc::ServerUnaryReactor* DaemonServiceImpl::ListPlatforms(Call* call,
+                                                           const v1::ListPlatformsRequest* request,
+                                                           v1::ListPlatformsResponse* response) {
+  return UnaryCall<v1::ListPlatformsRequest, v1::ListPlatformsResponse>::Run(
+      context_, *call, request, response,
+      [this](CallContext&, const Caller&, const auto&, auto* response) -> Outcome<void> {
+        for (const KnownPlatform& known : kPlatforms) {
+          v1::Platform& platform = *response->add_platforms();
+          platform.set_name(known.name);
+          platform.set_available(known.built);
+          platform.set_detail(known.detail);
+          platform.set_is_default(context_.env.settings.default_platform == known.name);
+        }
+        return {};
+      });
+}
+
+}  // namespace sandboxd::daemon
