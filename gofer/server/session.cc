@@ -11,7 +11,8 @@ void Session::Run() {
   for (;;) {
     Result<void> served = ServeOne();
     if (served.ok()) continue;
-    if (!served.Is(Errno::kECONNRESET)) {
+    // A client that is gone may leave an answer behind that it did not wait for.
+    if (!served.Is(Errno::kECONNRESET) && !served.Is(Errno::kEPIPE)) {
       LOG_WARNING("session ended: %s", ErrnoMessage(served.error()));
     }
     break;
