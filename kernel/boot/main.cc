@@ -1,0 +1,101 @@
+// sandbox-kernel: the application kernel of one sandbox. sandboxd starts it in namespaces of its
+// own with a listening control socket; it gives up everything else and serves.
+#include <fcntl.h>
+#include <malloc.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstring>
+#include <memory>
+
+#include "kernel/boot/assemble.h"
+#include "kernel/boot/control_server.h"
+#include "kernel/boot/filesystem_factory.h"
+#include "kernel/boot/options.h"
+#include "kernel/boot/sandbox.h"
+#include "kernel/boot/seccomp_list.h"
+#include "kernel/boot/stdio_relay.h"
+#include "platform/base/log.h"
+#include "platform/host/lockdown.h"
+#include "platform/platform.h"
+
+namespace sandboxd::boot {
+namespace {
+
+// Nothing of the host is reachable behind this: no files, no capabilities, only the calls of the
+// list.
+Result<void> LockDown(const Options& options, const platform::Platform& platform) {
+  UniqueFd null = TRY(WrapFd(open("/dev/null", O_RDWR | O_CLOEXEC)));
+  for (int fd : {0, 1, 2}) {
+    // A descriptor that we were told to use stays, whatever its number.
+    if (fd == options.log_fd || fd == options.control_fd) continue;
+    if (dup2(null.get(), fd) < 0) return FromHostErrno(errno);
+  }
+  TRY(host::EnterEmptyRoot());
+  TRY(host::SetNoNewPrivsAndNoCore());
+  TRY(host::DropAllCapabilities());
+  return KernelSeccompList(platform).Load();
+}
+
+void RaiseFdLimit() {
+  rlimit limit;
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
+    LOG_WARNING("RLIMIT_NOFILE stays at its soft limit: errno %d", errno);
+}
+
+int Run(const Options& options) {
+  SetLogFd(options.log_fd);
+  // Each arena costs address space and memory; a task's thread allocates little.
+  mallopt(M_ARENA_MAX, 2);
+  RaiseFdLimit();
+  // The platform makes its first stub while there is one thread and nothing in memory that a stub
+  // should not see.
+  auto platform = platform::CreatePlatform(options.platform);
+  if (!platform.ok()) {
+    LOG_ERROR("platform \"%s\": %s", options.platform.c_str(), ErrnoMessage(platform.error()));
+    return 1;
+  }
+  if (options.print_seccomp) {
+    std::string list = KernelSeccompList(**platform).ToString();
+    return fwrite(list.data(), 1, list.size(), stdout) == list.size() ? 0 : 1;
+  }
+  auto locked = LockDown(options, **platform);
+  if (!locked.ok()) {
+    LOG_ERROR("can't lock down: %s", ErrnoMessage(locked.error()));
+    return 1;
+  }
+  std::unique_ptr<task::Kernel> kernel = Assemble(std::move(platform).value(), options.strace);
+  auto relay = StdioRelay::Create();
+  auto server = ControlServer::Create(UniqueFd(options.control_fd));
+  if (!relay.ok() || !server.ok()) {
+    LOG_ERROR("can't serve the control channel");
+    return 1;
+  }
+  FilesystemFactory filesystems(*kernel);
+  Sandbox sandbox(*kernel, **relay, filesystems, **server);
+  (*server)->Serve([&](const control::Request& request, ControlServer::Fds fds) {
+    return sandbox.Handle(request, std::move(fds));
+  });
+  // Stubs die with us; there is nothing to save.
+  _exit(0);
+}
+
+}  // namespace
+}  // namespace sandboxd::boot
+
+int main(int argc, char** argv) {
+  sandboxd::boot::Options options;
+  std::string error = sandboxd::boot::ParseOptions(argc, argv, &options);
+  if (!error.empty()) {
+    fprintf(stderr, "sandbox-kernel: %s\n%s", error.c_str(), sandboxd::boot::kUsage);
+    return 2;
+  }
+  if (options.help) {
+    fputs(sandboxd::boot::kUsage, stdout);
+    return 0;
+  }
+  return sandboxd::boot::Run(options);
+}
