@@ -4,6 +4,8 @@
 A target's cases come from its test.xml (GoogleTest and test/util/testing.py write one). A target that
 failed without naming a failed case (a crash, a timeout, a build error) counts as one failure. Names
 the failures and the skips, with the reason for each skip. Exits 1 if anything failed.
+
+usage: test_report.py EVENTS [--build-failed]    (a build that failed is a failure of its own)
 """
 
 import collections
@@ -89,7 +91,7 @@ def report(cases, out):
     return counts["failed"] == 0
 
 
-def main(path):
+def main(path, *flags):
     with open(path, encoding="utf-8") as events:
         targets = read_events(events)
     cases = []
@@ -100,8 +102,10 @@ def main(path):
             with open(xml, encoding="utf-8", errors="replace") as file:
                 texts.append(file.read())
         cases.extend(cases_of_target(label, status, texts))
+    if "--build-failed" in flags:
+        cases.append(Case("the build (see above)", "failed", ""))
     return 0 if report(cases, sys.stdout) else 1
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(*sys.argv[1:]))

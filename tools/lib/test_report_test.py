@@ -1,8 +1,10 @@
 #!/usr/bin/python3
 """The closing line of `tools/dev test` says what happened."""
 
+import contextlib
 import io
 import json
+import tempfile
 import unittest
 
 import test_report
@@ -36,6 +38,13 @@ class TestReportTest(unittest.TestCase):
             good, lines = self.closing_line(test_report.cases_of_target("//a:b", status, ["<testsui"]))
             self.assertFalse(good)
             self.assertEqual("0 passed, 1 failed, 0 skipped", lines[-1])
+
+    def test_a_build_that_failed_is_a_failure(self):
+        with tempfile.NamedTemporaryFile("w", suffix=".json") as events:
+            out = io.StringIO()
+            with contextlib.redirect_stdout(out):
+                status = test_report.main(events.name, "--build-failed")
+        self.assertEqual((1, "0 passed, 1 failed, 0 skipped"), (status, out.getvalue().splitlines()[-1]))
 
     def test_shards_add_up(self):
         one = '<testsuites><testsuite><testcase name="A" classname="S"/></testsuite></testsuites>'
