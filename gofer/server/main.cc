@@ -69,8 +69,7 @@ int Serve(const Options& options) {
   }
   gate.Open();
   for (std::thread& thread : threads) thread.join();
-  // Nothing is left to do, and exit handlers may want calls that are not on the list.
-  ::_exit(0);
+  return 0;
 }
 
 int Main(int argc, char** argv) {

@@ -5,8 +5,9 @@ namespace {
 
 // One line a family; a family that is not in this list is not in the kernel.
 constexpr RowsFunction kFamilies[] = {
-    OpenRows,  ReadWriteRows, StatRows,  DirRows,   AttrRows,    MmRows,
-    FutexRows, PollRows,      EpollRows, EventRows, RefusedRows,
+    OpenRows,  ReadWriteRows, StatRows,  DirRows,   AttrRows,   MmRows,    ProcessRows,
+    ExecRows,  WaitRows,      PrctlRows, CredsRows, SignalRows, TimeRows,  TimerRows,
+    SchedRows, SystemRows,    FutexRows, PollRows,  EpollRows,  EventRows, RefusedRows,
 };
 
 }  // namespace

@@ -52,8 +52,7 @@ Result<uint64_t> Wait(Task& t, UserAddr addr, int op, uint32_t value, uint32_t b
 Result<uint64_t> LockPi(Task& t, UserAddr addr, int op, FutexTable::PiLockMode mode,
                         wait::Deadline deadline) {
   FutexWord word = TRY(Word(t, addr, op));
-  auto exists = [&](int32_t tid)
-                    NO_THREAD_SAFETY_ANALYSIS { return t.pid_ns()->FindTask(Tid(tid)) != nullptr; };
+  auto exists = [&](int32_t tid) { return t.pid_ns()->Exists(Tid(tid)); };
   TRY(Table(t).LockPi(t, t.memory(), word, t.tid().value, mode, deadline, exists));
   return uint64_t{0};
 }

@@ -52,17 +52,29 @@ Result<Tid> PidNamespace::Allocate(Task& task, Tid wanted) {
     } while (taken(id));
     last_ = id;
   }
+  MutexLock lock(ids_mutex_);
   tasks_[id] = &task;
   return Tid(id);
 }
 
 void PidNamespace::Release(Tid tid) {
-  size_t erased = tasks_.erase(tid.value);
-  CHECK(erased == 1);
+  {
+    MutexLock lock(ids_mutex_);
+    size_t erased = tasks_.erase(tid.value);
+    CHECK(erased == 1);
+  }
   task_left_.NotifyAll();
 }
 
-void PidNamespace::Rename(Tid tid, Task& task) { tasks_[tid.value] = &task; }
+void PidNamespace::Rename(Tid tid, Task& task) {
+  MutexLock lock(ids_mutex_);
+  tasks_[tid.value] = &task;
+}
+
+bool PidNamespace::Exists(Tid tid) const {
+  MutexLock lock(ids_mutex_);
+  return tasks_.contains(tid.value);
+}
 
 Task* PidNamespace::FindTask(Tid tid) const { return FindIn(tasks_, tid); }
 

@@ -33,6 +33,8 @@ class PidNamespace : public RefCounted {
   void Release(Tid tid);
   // exec(2) of a thread that is not the leader: `tid` names `task` now.
   void Rename(Tid tid, Task& task);
+  // Is there such a task? Any thread, any lock.
+  bool Exists(Tid tid) const;
   Task* FindTask(Tid tid) const;           // null if none; borrowed under the tree mutex
   ThreadGroup* FindGroup(Tid tgid) const;  // by the leader's id
   ProcessGroup* FindProcessGroup(Tid pgid) const;
@@ -57,7 +59,8 @@ class PidNamespace : public RefCounted {
   const int level_;
   const Ref<creds::UserNamespace> owner_;
   int last_ = 0;
-  std::map<int, Task*> tasks_;
+  mutable Mutex ids_mutex_{LockRank::kLeaf};
+  std::map<int, Task*> tasks_;  // written under the tree mutex and ids_mutex_, read under either
   std::map<int, ProcessGroup*> groups_;
   std::map<int, Session*> sessions_;
   ThreadGroup* init_ = nullptr;

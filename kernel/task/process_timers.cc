@@ -162,6 +162,7 @@ Result<int> ProcessTimers::Create(Definition definition) {
   int id = next_id_;
   next_id_ = (next_id_ + 1) & INT32_MAX;
   definition.info.timer.timer_id = id;
+  if (definition.value_is_id) definition.info.timer.value = static_cast<uint64_t>(id);
   posix_[id] = MakeRef<PosixTimer>(*this, std::move(definition));
   return id;
 }

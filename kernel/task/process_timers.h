@@ -42,8 +42,9 @@ class ProcessTimers {
     clockid_t clock = CLOCK_MONOTONIC;
     int notify = 0;  // SIGEV_*
     signal::SigInfo info;
-    Ref<Task> target;  // SIGEV_THREAD_ID
-    Ref<Task> owner;   // the thread that made it, for its CPU clock
+    bool value_is_id = false;  // the default sigevent
+    Ref<Task> target;          // SIGEV_THREAD_ID
+    Ref<Task> owner;           // the thread that made it, for its CPU clock
   };
   // `definition.info.timer.timer_id` is filled in.
   Result<int> Create(Definition definition);

@@ -174,6 +174,8 @@ class ThreadGroup : public RefCounted {
   friend struct CloneOps;
   friend struct ExecOps;
   friend struct ProcessOps;
+  friend struct SessionOps;
+  friend class TerminalJobs;
   template <typename T, typename... Args>
   friend Ref<T> sandboxd::MakeRef(Args&&...);
   ThreadGroup(Kernel& kernel, Ref<PidNamespace> ns, Ref<SignalHandlers> handlers);

@@ -23,9 +23,9 @@ bool IsKernelOnly(int signo) { return signo == SIGKILL || signo == SIGSTOP; }
 
 // Sent by the kernel, or by a process that the receiver's pid namespace can't see.
 bool FromOutside(const SigInfo& info) {
+  // A program can forge neither code towards another process (rt_sigqueueinfo(2)).
   if (info.code == SI_KERNEL) return true;
-  return (info.code == SI_USER || info.code == SI_TKILL || info.code == SI_QUEUE) &&
-         info.kill.pid == 0;
+  return (info.code == SI_USER || info.code == SI_TKILL) && info.kill.pid == 0;
 }
 
 }  // namespace
