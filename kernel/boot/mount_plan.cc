@@ -55,7 +55,6 @@ constexpr DefaultMount kDefaultMounts[] = {
     {"/dev", "devtmpfs", vfs::kMountNoSuid, "mode=755"},
     {"/dev/pts", "devpts", vfs::kMountNoSuid | vfs::kMountNoExec, "mode=620,ptmxmode=666,gid=5"},
     {"/dev/shm", "tmpfs", vfs::kMountNoSuid | vfs::kMountNoDev | vfs::kMountNoExec, "mode=1777"},
-    {"/dev/mqueue", "mqueue", vfs::kMountNoSuid | vfs::kMountNoDev | vfs::kMountNoExec, ""},
 };
 
 constexpr const char* kTypes[] = {"gofer",  "proc",  "sysfs", "devtmpfs",

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <chrono>
 #include <cstdarg>
 #include <cstdio>
 #include <cstdlib>
@@ -18,16 +19,34 @@ namespace {
 std::atomic<int> g_log_fd{2};
 std::atomic<int> g_log_level{static_cast<int>(LogLevel::kInfo)};
 
+struct UtcTime {
+  int year, month, day, hour, minute, second;
+};
+
+// gmtime_r(3) reads /etc/localtime the first time, which a process that is locked down may not.
+UtcTime ToUtc(int64_t seconds) {
+  using namespace std::chrono;
+  const sys_seconds now{std::chrono::seconds(seconds)};
+  const sys_days day = floor<days>(now);
+  const year_month_day date(day);
+  const hh_mm_ss time(now - day);
+  return {static_cast<int>(date.year()),
+          static_cast<int>(unsigned{date.month()}),
+          static_cast<int>(unsigned{date.day()}),
+          static_cast<int>(time.hours().count()),
+          static_cast<int>(time.minutes().count()),
+          static_cast<int>(time.seconds().count())};
+}
+
 void VLogLine(LogLevel level, const char* file, int line, const char* format, va_list args) {
   char buffer[4096];
   timespec now;
   clock_gettime(CLOCK_REALTIME, &now);
-  tm utc;
-  gmtime_r(&now.tv_sec, &utc);
-  int n = snprintf(buffer, sizeof(buffer), "%04d-%02d-%02dT%02d:%02d:%02d.%06ldZ %c %d %s:%d] ",
-                   utc.tm_year + 1900, utc.tm_mon + 1, utc.tm_mday, utc.tm_hour, utc.tm_min,
-                   utc.tm_sec, now.tv_nsec / 1000, "DIWEF"[static_cast<int>(level)],
-                   static_cast<int>(syscall(SYS_gettid)), file, line);
+  const UtcTime utc = ToUtc(now.tv_sec);
+  int n =
+      snprintf(buffer, sizeof(buffer), "%04d-%02d-%02dT%02d:%02d:%02d.%06ldZ %c %d %s:%d] ",
+               utc.year, utc.month, utc.day, utc.hour, utc.minute, utc.second, now.tv_nsec / 1000,
+               "DIWEF"[static_cast<int>(level)], static_cast<int>(syscall(SYS_gettid)), file, line);
   int left = static_cast<int>(sizeof(buffer)) - n - 1;
   int m = vsnprintf(buffer + n, left, format, args);
   n += m < left ? m : left - 1;
