@@ -1,14 +1,19 @@
 #include "platform/platform.h"
 
 #include "platform/ptrace/ptrace_platform.h"
+#include "platform/systrap/systrap_platform.h"
 
 namespace sandboxd::platform {
 
 Result<std::unique_ptr<Platform>> CreatePlatform(std::string_view name) {
+  if (name == "systrap") return systrap::SystrapPlatform::Create();
   if (name == "ptrace") return ptrace::PtracePlatform::Create();
   return Errno::kEINVAL;
 }
 
-std::vector<PlatformInfo> ListPlatforms() { return {{"ptrace", ptrace::PtracePlatform::Probe()}}; }
+std::vector<PlatformInfo> ListPlatforms() {
+  return {{"ptrace", ptrace::PtracePlatform::Probe()},
+          {"systrap", systrap::SystrapPlatform::Probe()}};
+}
 
 }  // namespace sandboxd::platform

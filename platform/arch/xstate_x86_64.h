@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "platform/base/result.h"
 #include "platform/base/types.h"
 
 namespace sandboxd::arch {
@@ -26,6 +27,23 @@ inline constexpr uint64_t kXfeatureSse = 2;
 
 inline constexpr uint16_t kInitialFcw = 0x37f;
 inline constexpr uint32_t kInitialMxcsr = 0x1f80;
+
+// What this processor and its host kernel offer to user code.
+struct XstateLayout {
+  uint64_t features = 0;    // XCR0, without components that a program must ask for (AMX tiles)
+  size_t size = 0;          // of an area that holds all of them
+  uint32_t mxcsr_mask = 0;  // the bits of MXCSR that may be set
+  std::array<size_t, 64> component_end{};  // by component; 0 where there is none
+
+  // Of an area with the components in `features`.
+  size_t SizeOf(uint64_t features) const;
+};
+const XstateLayout& HostXstate();
+
+// Whether the processor would load this area; EINVAL if not: bits of MXCSR that it doesn't have,
+// components that it doesn't have, the compacted format, or reserved bytes. At least
+// kMinXstateSize.
+Result<void> CheckXstate(ConstBytes area);
 
 // The state after execve(2): every component in its initial configuration.
 std::array<std::byte, kMinXstateSize> InitialXstate();

@@ -67,7 +67,8 @@ Result<void> PtraceAddressSpace::MapFd(Context& by, AddrRange range, int prot, i
 Result<void> PtraceAddressSpace::EnsureSocket(PtraceContext& by) {
   if (socket_.valid()) return Ok();
   const uint64_t pair_at = layout_.scratch() + SANDBOXD_STUB_REPLY;
-  TRY(HostCall(by, SYS_socketpair, AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair_at));
+  TRY(HostCall(by, SYS_socketpair, AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0,
+               pair_at));
   int pair[2];
   if (!ReadStub(by.tracee().tid(), pair_at, AsWritableBytes(pair))) return Errno::kESRCH;
   CHECK(pair[0] == SANDBOXD_STUB_SOCKET);

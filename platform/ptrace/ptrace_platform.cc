@@ -39,7 +39,7 @@ Availability PtracePlatform::Probe() {
 }
 
 Result<std::unique_ptr<Platform>> PtracePlatform::Create() {
-  auto started = TRY(stub::TemplateProcess::Start());
+  auto started = TRY(stub::TemplateProcess::Start(stub::Kind::kTraced));
   return std::unique_ptr<Platform>(new PtracePlatform(std::move(started)));
 }
 

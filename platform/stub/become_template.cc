@@ -13,6 +13,8 @@
 #include <csignal>
 #include <cstring>
 
+#include "platform/stub/free_main_stub.h"
+#include "platform/stub/shared_context.h"
 #include "platform/stub/snippets_stub.h"
 #include "platform/stub/stub_seccomp.h"
 
@@ -68,12 +70,12 @@ void* MapAt(uint64_t address, size_t size) {
 void BuildRegion(const BecomeTemplateArgs& args) {
   const Layout& layout = args.layout;
   const auto code_size = static_cast<size_t>(sandboxd_stub_end - sandboxd_stub_begin);
-  STEP(code_size <= SANDBOXD_STUB_SCRATCH);
-  void* code = MapAt(layout.code(), kPageSize);
+  STEP(code_size <= SANDBOXD_STUB_CODE_SIZE);
+  void* code = MapAt(layout.code(), SANDBOXD_STUB_CODE_SIZE);
   STEP(code != MAP_FAILED);
-  std::memset(code, 0xcc, kPageSize);
+  std::memset(code, 0xcc, SANDBOXD_STUB_CODE_SIZE);
   std::memcpy(code, sandboxd_stub_begin, code_size);
-  STEP(mprotect(code, kPageSize, PROT_READ | PROT_EXEC) == 0);
+  STEP(mprotect(code, SANDBOXD_STUB_CODE_SIZE, PROT_READ | PROT_EXEC) == 0);
 
   auto* scratch = static_cast<std::byte*>(MapAt(layout.scratch(), kPageSize));
   STEP(scratch != MAP_FAILED);
@@ -89,6 +91,44 @@ void BuildRegion(const BecomeTemplateArgs& args) {
   header->msg_controllen = SANDBOXD_STUB_CONTROL_SIZE;
 
   STEP(MapAt(layout.vector(), kPageSize) != MAP_FAILED);
+  if (layout.kind == Kind::kFree) {
+    static_assert(SANDBOXD_STUB_SLOTS_SIZE == kSlotsSize);
+    static_assert(SANDBOXD_STUB_STACKS_SIZE == kMaxSlots * SANDBOXD_STUB_STACK_SIZE);
+    STEP(mmap(reinterpret_cast<void*>(layout.stacks()), SANDBOXD_STUB_STACKS_SIZE,
+              PROT_READ | PROT_WRITE,
+              MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1,
+              0) != MAP_FAILED);
+  }
+}
+
+uint64_t InStub(const BecomeTemplateArgs& args, const void* label) {
+  return args.layout.code() + OffsetOf(static_cast<const char*>(label));
+}
+
+struct KernelSigaction {
+  uint64_t handler;
+  uint64_t flags;
+  uint64_t restorer;
+  uint64_t mask;
+};
+
+// The handler runs in the stub's own code on a stack of its own. It may be interrupted by its own
+// faults only.
+void InstallHandlers(const BecomeTemplateArgs& args) {
+  constexpr uint64_t kSaRestorer = 0x04000000;
+  auto bit = [](int signo) { return uint64_t{1} << (signo - 1); };
+  KernelSigaction ignore{reinterpret_cast<uint64_t>(SIG_IGN), 0, 0, 0};
+  for (int signo = 1; signo <= 64; signo++) {
+    if (signo == SIGKILL || signo == SIGSTOP) continue;
+    STEP(syscall(SYS_rt_sigaction, signo, &ignore, nullptr, 8) == 0);
+  }
+  const KernelSigaction handle{InStub(args, reinterpret_cast<const void*>(&sandboxd_stub_handler)),
+                               SA_SIGINFO | SA_ONSTACK | SA_NODEFER | kSaRestorer,
+                               InStub(args, reinterpret_cast<const void*>(&sandboxd_stub_restorer)),
+                               ~(bit(SIGSEGV) | bit(SIGBUS) | bit(SIGILL))};
+  for (int signo : {SIGSYS, SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGUSR1}) {
+    STEP(syscall(SYS_rt_sigaction, signo, &handle, nullptr, 8) == 0);
+  }
 }
 
 void MoveMapping(const BecomeTemplateArgs& args, const AddrRange& from, const AddrRange& to) {
@@ -118,14 +158,18 @@ void BecomeTemplate(const BecomeTemplateArgs& outer) {
     MoveMapping(args, part, {part.start + delta, part.end + delta});
   }
   MoveMapping(args, args.from.vdso, args.layout.vdso.vdso);
-  STEP(StubSeccompList().Load().ok());
+  const bool free = args.layout.kind == Kind::kFree;
+  if (free) InstallHandlers(args);
+  const uint64_t entry =
+      InStub(args, free ? reinterpret_cast<const void*>(&sandboxd_stub_free_template)
+                        : sandboxd_stub_template);
+  STEP((free ? LoadFreeFilter(args.layout.code()) : StubSeccompList(Kind::kTraced).Load()).ok());
 
   // SAFETY: from here on nothing of this binary is used; the snippet needs no stack and unmaps
   // ours.
   register uint64_t start asm("r12") = args.layout.base;
   register uint64_t end asm("r13") = args.layout.end();
   register uint64_t scratch asm("r14") = args.layout.scratch();
-  uint64_t entry = args.layout.code() + OffsetOf(sandboxd_stub_template);
   asm volatile(
       "push %[user_end]\n\t"
       "pop %%rbp\n\t"

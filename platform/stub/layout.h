@@ -1,9 +1,12 @@
 // Where things are in a stub's own region of memory, shared by C++ and assembly.
 //
-//   code      one page, read and execute
+//   code      read and execute
 //   scratch   one page, read and write: the message header for receiving descriptors, small answers
 //   vector    one page, read and write: mincore's answer
 //   vdso      the host's vvar and vdso pages, as they follow each other
+// and for stubs that run by themselves (systrap):
+//   slots     memory shared with the kernel process, one slot a thread
+//   stacks    one signal stack a thread, private
 #pragma once
 
 // CLONE_PARENT | CLONE_UNTRACED: a stub is a child of the kernel process, whoever made it, and no
@@ -17,10 +20,17 @@
 #define SANDBOXD_STUB_SOCKET 0
 
 #define SANDBOXD_STUB_CODE 0x0000
-#define SANDBOXD_STUB_SCRATCH 0x1000
-#define SANDBOXD_STUB_VECTOR 0x2000
+#define SANDBOXD_STUB_CODE_SIZE 0x4000
+#define SANDBOXD_STUB_SCRATCH 0x4000
+#define SANDBOXD_STUB_VECTOR 0x5000
 #define SANDBOXD_STUB_VDSO 0x10000
-#define SANDBOXD_STUB_REGION_SIZE 0x40000
+#define SANDBOXD_STUB_SMALL_SIZE 0x40000
+#define SANDBOXD_STUB_SLOTS 0x1000000
+#define SANDBOXD_STUB_SLOTS_SIZE 0x2000000
+#define SANDBOXD_STUB_STACKS 0x4000000
+#define SANDBOXD_STUB_STACKS_SIZE 0x4000000
+#define SANDBOXD_STUB_STACK_SIZE 0x8000
+#define SANDBOXD_STUB_FULL_SIZE 0x8000000
 
 // In the scratch page: struct msghdr, its iovec and data byte, its control message (one
 // descriptor), and four bytes for the template's answers or socketpair's descriptors.
@@ -42,14 +52,26 @@ namespace sandboxd::platform::stub {
 // The user part of the address space ends here (TASK_SIZE_MAX with four-level page tables).
 inline constexpr uint64_t kUserEnd = 0x7fff'ffff'f000;
 
+// How a stub's threads are driven.
+enum class Kind : uint8_t {
+  kTraced,  // from outside, by registers
+  kFree,    // they run by themselves and take turns with a kernel thread
+};
+
 struct Layout {
+  Kind kind = Kind::kTraced;
   uint64_t base = 0;  // somewhere in [kApplicationEnd, kUserEnd); the same in all stubs
   VdsoLayout vdso;
 
   uint64_t code() const { return base + SANDBOXD_STUB_CODE; }
   uint64_t scratch() const { return base + SANDBOXD_STUB_SCRATCH; }
   uint64_t vector() const { return base + SANDBOXD_STUB_VECTOR; }
-  uint64_t end() const { return base + SANDBOXD_STUB_REGION_SIZE; }
+  uint64_t slots() const { return base + SANDBOXD_STUB_SLOTS; }
+  uint64_t stacks() const { return base + SANDBOXD_STUB_STACKS; }
+  uint64_t size() const {
+    return kind == Kind::kTraced ? SANDBOXD_STUB_SMALL_SIZE : SANDBOXD_STUB_FULL_SIZE;
+  }
+  uint64_t end() const { return base + size(); }
 };
 
 }  // namespace sandboxd::platform::stub

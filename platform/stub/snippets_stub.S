@@ -6,8 +6,7 @@
 
 #include "platform/stub/layout.h"
 
-	.section .sandboxd_stub, "a", @progbits
-	.balign 4096
+	.section sandboxd_stub, "ax", @progbits
 
 	.macro LABEL name
 	.globl \name
@@ -15,8 +14,6 @@
 	.hidden \name
 \name:
 	.endm
-
-LABEL sandboxd_stub_begin
 
 // In: rax and rdi rsi rdx r10 r8 r9, as for the call. Out: rax.
 LABEL sandboxd_stub_syscall
@@ -143,5 +140,4 @@ LABEL sandboxd_stub_template
 	syscall
 	ud2
 
-LABEL sandboxd_stub_end
 	.section .note.GNU-stack, "", @progbits

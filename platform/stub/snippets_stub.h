@@ -8,8 +8,11 @@
 
 #include <cstdint>
 
+#pragma GCC visibility push(hidden)
 extern "C" {
-extern const char sandboxd_stub_begin[];
+// The section. The linker makes these two.
+extern const char sandboxd_stub_begin[] asm("__start_sandboxd_stub");
+extern const char sandboxd_stub_end[] asm("__stop_sandboxd_stub");
 extern const char sandboxd_stub_syscall[];   // rax, rdi…: a host call; ends in int3 with rax
 extern const char sandboxd_stub_clone[];     // clone; the parent ends in int3, the child parks
 extern const char sandboxd_stub_isolated[];  // from here on a child has dropped the parent's socket
@@ -19,12 +22,12 @@ extern const char sandboxd_stub_load[];      // eax = *rdi; int3
 extern const char sandboxd_stub_cmpxchg[];   // compare-exchange of *rdi: eax, edx; int3
 extern const char sandboxd_stub_map_fd[];    // receives a descriptor, maps it, closes it; int3
 extern const char sandboxd_stub_template[];  // the template process's main loop
-extern const char sandboxd_stub_end[];
 }
+#pragma GCC visibility pop
 
 namespace sandboxd::platform::stub {
 
-// Where a snippet is, relative to the start of the page.
+// Where a snippet is, relative to the start of the code.
 inline uint64_t OffsetOf(const char* label) {
   return static_cast<uint64_t>(label - sandboxd_stub_begin);
 }

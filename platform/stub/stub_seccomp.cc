@@ -1,10 +1,17 @@
 #include "platform/stub/stub_seccomp.h"
 
+#include <linux/audit.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <unistd.h>
 
+#include <cerrno>
 #include <csignal>
+#include <cstddef>
+#include <vector>
 
 #include "platform/stub/layout.h"
 
@@ -15,7 +22,7 @@ using host::ArgIs;
 
 // An application may jump to a `syscall` instruction of ours, and under some platforms the host
 // would carry the call out. So whatever is here is harmless with any arguments.
-host::SeccompList StubSeccompList() {
+host::SeccompList StubSeccompList(Kind kind) {
   constexpr const char* kMemory = "changes the caller's own memory only";
   host::SeccompList list;
   list.Allow(SYS_mmap, "own memory; its only files are those donated to this application");
@@ -32,15 +39,100 @@ host::SeccompList StubSeccompList() {
              {Arg32Is(0, PR_SET_PDEATHSIG), ArgIs(1, SIGKILL)});
   list.Allow(SYS_pause, "parking");
   list.Allow(SYS_socketpair, "the channel for descriptors; a pair leads nowhere else",
-             {Arg32Is(0, AF_UNIX), Arg32Is(1, SOCK_SEQPACKET | SOCK_CLOEXEC)});
+             {Arg32Is(0, AF_UNIX), Arg32Is(1, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK)});
   list.Allow(SYS_recvmsg, "takes descriptors that the kernel process sends to this application");
   list.Allow(SYS_recvfrom, "the template takes requests", {Arg32Is(0, SANDBOXD_STUB_SOCKET)});
   list.Allow(SYS_sendto, "the template answers; carries no descriptors",
              {Arg32Is(0, SANDBOXD_STUB_SOCKET)});
   list.Allow(SYS_close, "its own descriptors only");
+  if (kind == Kind::kFree) {
+    list.Allow(SYS_futex, "taking turns with the kernel thread; reaches shared memory only");
+    list.Allow(SYS_rt_sigreturn, "entering the application; sets the caller's registers only");
+    list.Allow(SYS_sigaltstack, "a new thread's signal stack");
+    list.Allow(SYS_gettid, "a new thread's number, for that");
+    list.Allow(SYS_set_robust_list, "tells the kernel thread of the caller's death");
+  }
   list.Allow(SYS_exit, "ends the caller");
   list.Allow(SYS_exit_group, "ends the caller");
   return list;
+}
+
+namespace {
+
+// Classic BPF over struct seccomp_data (seccomp(2)).
+class Program {
+ public:
+  void Load(size_t offset) {
+    Add(BPF_STMT(BPF_LD | BPF_W | BPF_ABS, static_cast<uint32_t>(offset)));
+  }
+  void Return(uint32_t action) { Add(BPF_STMT(BPF_RET | BPF_K, action)); }
+  // Returns `action` unless the comparison holds.
+  void Require(uint16_t comparison, uint32_t value, uint32_t action) {
+    Add(BPF_JUMP(static_cast<uint16_t>(BPF_JMP | comparison | BPF_K), value, 1, 0));
+    Return(action);
+  }
+  void Refuse(uint16_t comparison, uint32_t value, uint32_t action) {
+    Add(BPF_JUMP(static_cast<uint16_t>(BPF_JMP | comparison | BPF_K), value, 0, 1));
+    Return(action);
+  }
+  // Allows what the rule describes and goes on behind it otherwise. The number is loaded first.
+  void Rule(const host::SeccompList::Rule& rule) {
+    Load(offsetof(seccomp_data, nr));
+    std::vector<size_t> misses;
+    auto require = [&](uint32_t value) {
+      misses.push_back(code_.size());
+      Add(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, value, 0, 0));
+    };
+    require(static_cast<uint32_t>(rule.number));
+    for (const host::SeccompArg& a : rule.args) {
+      const size_t at = offsetof(seccomp_data, args) + a.index * sizeof(uint64_t);
+      for (int half = 0; half < 2; half++) {
+        const auto mask = static_cast<uint32_t>(a.mask >> (32 * half));
+        if (mask == 0) continue;
+        Load(at + static_cast<size_t>(half) * sizeof(uint32_t));
+        Add(BPF_STMT(BPF_ALU | BPF_AND | BPF_K, mask));
+        require(static_cast<uint32_t>(a.value >> (32 * half)));
+      }
+    }
+    Return(SECCOMP_RET_ALLOW);
+    for (size_t jump : misses) {
+      code_[jump].jf = static_cast<uint8_t>(code_.size() - jump - 1);
+    }
+  }
+  Result<void> LoadInto() {
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return FromHostErrno(errno);
+    const sock_fprog program{static_cast<unsigned short>(code_.size()), code_.data()};
+    if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) != 0) {
+      return FromHostErrno(errno);
+    }
+    return Ok();
+  }
+
+ private:
+  void Add(sock_filter instruction) { code_.push_back(instruction); }
+  std::vector<sock_filter> code_;
+};
+
+}  // namespace
+
+Result<void> LoadFreeFilter(uint64_t code) {
+  const auto high = static_cast<uint32_t>(code >> 32);
+  const auto low = static_cast<uint32_t>(code);
+  const uint32_t end = low + SANDBOXD_STUB_CODE_SIZE;
+  if (end < low) return Errno::kEINVAL;  // it crosses a 4 GiB boundary
+  constexpr size_t kIp = offsetof(seccomp_data, instruction_pointer);
+  Program program;
+  program.Load(offsetof(seccomp_data, arch));
+  program.Require(BPF_JEQ, AUDIT_ARCH_X86_64, SECCOMP_RET_TRAP);
+  program.Load(kIp + sizeof(uint32_t));
+  program.Require(BPF_JEQ, high, SECCOMP_RET_TRAP);
+  program.Load(kIp);
+  program.Require(BPF_JGE, low, SECCOMP_RET_TRAP);
+  program.Refuse(BPF_JGE, end, SECCOMP_RET_TRAP);
+  const host::SeccompList list = StubSeccompList(Kind::kFree);
+  for (const auto& rule : list.rules()) program.Rule(rule);
+  program.Return(SECCOMP_RET_KILL_PROCESS);
+  return program.LoadInto();
 }
 
 }  // namespace sandboxd::platform::stub

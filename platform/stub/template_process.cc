@@ -73,14 +73,14 @@ void FindVdso(const std::vector<HostMapping>& mappings, BecomeTemplateArgs& args
 
 // A place for our region that nothing of the present process occupies, so that the template can set
 // it up before it lets go of the rest.
-Result<uint64_t> FindFreeBase(const std::vector<HostMapping>& mappings) {
+Result<uint64_t> FindFreeBase(const std::vector<HostMapping>& mappings, uint64_t size) {
   uint64_t base = kApplicationEnd.value;
   for (const HostMapping& m : mappings) {  // in ascending order
     if (m.end <= base) continue;
-    if (m.start >= base + SANDBOXD_STUB_REGION_SIZE) break;
+    if (m.start >= base + size) break;
     base = m.end;
   }
-  if (base + SANDBOXD_STUB_REGION_SIZE > kUserEnd) return Errno::kENOMEM;
+  if (base + size > kUserEnd) return Errno::kENOMEM;
   return base;
 }
 
@@ -94,15 +94,16 @@ Result<int32_t> ReadAnswer(int socket) {
 
 }  // namespace
 
-Result<std::unique_ptr<TemplateProcess>> TemplateProcess::Start() {
+Result<std::unique_ptr<TemplateProcess>> TemplateProcess::Start(Kind kind) {
   std::vector<HostMapping> mappings = TRY(ReadOwnMappings());
   BecomeTemplateArgs args;
   FindVdso(mappings, args);
-  if (args.from.vdso.end - args.from.vvar.start > SANDBOXD_STUB_REGION_SIZE - SANDBOXD_STUB_VDSO) {
+  if (args.from.vdso.end - args.from.vvar.start > SANDBOXD_STUB_SMALL_SIZE - SANDBOXD_STUB_VDSO) {
     LOG_ERROR("stub: the host's vdso is larger than the space kept for it");
     return Errno::kENOMEM;
   }
-  args.layout.base = TRY(FindFreeBase(mappings));
+  args.layout.kind = kind;
+  args.layout.base = TRY(FindFreeBase(mappings, args.layout.size()));
   if (!args.from.vdso.empty()) {
     const UserAddr to(args.layout.base + SANDBOXD_STUB_VDSO);
     const uint64_t vvar_size = args.from.vvar.length();
@@ -134,10 +135,11 @@ TemplateProcess::~TemplateProcess() {
   }
 }
 
-Result<pid_t> TemplateProcess::Spawn() {
+Result<pid_t> TemplateProcess::Spawn(int shared_memory) {
   MutexLock lock(mutex_);
-  const int32_t request = 0;
-  if (!host::SendFds(socket_.get(), AsBytes(request), {}).ok()) return Errno::kEIO;
+  const std::byte request[1] = {};
+  const std::span<const int> fds(&shared_memory, shared_memory >= 0 ? 1 : 0);
+  if (!host::SendFds(socket_.get(), request, fds).ok()) return Errno::kEIO;
   auto answer = ReadAnswer(socket_.get());
   if (!answer.ok()) return Errno::kEIO;
   if (*answer < 0) return FromHostErrno(-*answer);

@@ -20,7 +20,7 @@ class TemplateProcess {
  public:
   // Call while the process has one thread, with the user and the namespaces that the kernel process
   // will keep: a stub with another user can't be traced.
-  static Result<std::unique_ptr<TemplateProcess>> Start();
+  static Result<std::unique_ptr<TemplateProcess>> Start(Kind kind);
   // Kills and reaps the template. Stubs live on.
   ~TemplateProcess();
   TemplateProcess(const TemplateProcess&) = delete;
@@ -28,9 +28,9 @@ class TemplateProcess {
 
   const Layout& layout() const { return layout_; }
 
-  // A new stub with one thread, parked. Any thread. EAGAIN and ENOMEM as fork(2); EIO if the
-  // template is gone.
-  Result<pid_t> Spawn();
+  // A new stub with one thread: parked, or for Kind::kFree, waiting for its first turn in slot 0 of
+  // `shared_memory`. Any thread. EAGAIN and ENOMEM as fork(2); EIO if the template is gone.
+  Result<pid_t> Spawn(int shared_memory = -1);
 
  private:
   TemplateProcess(pid_t pid, UniqueFd socket, Layout layout)

@@ -1,0 +1,312 @@
+// See free_main_stub.h. SAFETY: this code runs in a stub, copied to another address than it was
+// linked for, on a signal stack, with an application's fs base. So: everything in one section, no
+// data, no library, no vector registers (compiler flags in BUILD.bazel), nothing that needs
+// relocation; other symbols are reached relative to rip.
+#include "platform/stub/free_main_stub.h"
+
+#include <asm/unistd_64.h>
+
+#include "platform/stub/layout.h"
+#include "platform/stub/shared_context.h"
+#include "platform/stub/snippets_stub.h"
+
+#define STUB_CODE __attribute__((section("sandboxd_stub"), used))
+#define STUB_INLINE static inline __attribute__((always_inline))
+
+namespace sandboxd::platform::stub {
+namespace {
+
+constexpr int kSigill = 4, kSigtrap = 5, kSigbus = 7, kSigfpe = 8, kSigusr1 = 10, kSigsegv = 11,
+              kSigsys = 31;
+
+// The parts of siginfo_t and ucontext_t that the host writes.
+struct Siginfo {
+  int32_t signo, error, code, padding;
+  uint64_t address;  // of a fault, or of the instruction behind a trapped system call
+  int32_t syscall;   // SIGSYS
+  uint32_t arch;     // SIGSYS: AUDIT_ARCH_*
+};
+struct MachineContext {
+  uint64_t r8, r9, r10, r11, r12, r13, r14, r15;
+  uint64_t rdi, rsi, rbp, rbx, rdx, rax, rcx, rsp, rip, eflags;
+  uint16_t cs, gs, fs, ss;
+  uint64_t err, trapno, oldmask, cr2;
+  std::byte* fpstate;
+  uint64_t reserved[8];
+};
+struct UContext {
+  uint64_t flags, link;
+  uint64_t stack[3];
+  MachineContext machine;
+  uint64_t sigmask;
+};
+
+constexpr uint32_t kArchX86_64 = 0xc000003e;
+constexpr uint64_t kTrapFlag = 0x100;
+constexpr uint64_t kUserCs = 0x33, kUserDs = 0x2b;
+// struct _fpx_sw_bytes: the host's own note in the legacy area, and xstate_size in it.
+constexpr uint64_t kSoftwareBytes = 464, kSoftwareEnd = 512, kXstateSizeAt = 480;
+
+STUB_INLINE long Host(long number, uint64_t a0 = 0, uint64_t a1 = 0, uint64_t a2 = 0,
+                      uint64_t a3 = 0, uint64_t a4 = 0, uint64_t a5 = 0) {
+  long result;
+  register uint64_t r10 asm("r10") = a3;
+  register uint64_t r8 asm("r8") = a4;
+  register uint64_t r9 asm("r9") = a5;
+  asm volatile("syscall"
+               : "=a"(result)
+               : "a"(number), "D"(a0), "S"(a1), "d"(a2), "r"(r10), "r"(r8), "r"(r9)
+               : "rcx", "r11", "memory");
+  return result;
+}
+
+STUB_INLINE uint64_t Base() { return reinterpret_cast<uint64_t>(sandboxd_stub_begin); }
+STUB_INLINE uint64_t Address(const char* label) { return reinterpret_cast<uint64_t>(label); }
+STUB_INLINE SharedContext* ContextOfSlot(uint64_t slot) {
+  return reinterpret_cast<SharedContext*>(Base() + SANDBOXD_STUB_SLOTS) + slot;
+}
+STUB_INLINE uint64_t StackOfSlot(uint64_t slot) {
+  return Base() + SANDBOXD_STUB_STACKS + slot * SANDBOXD_STUB_STACK_SIZE;
+}
+
+// Hands over to the kernel thread. Release: what we wrote is there before the turn; pairs with the
+// acquire of its wait.
+STUB_INLINE void Post(SharedContext* c) {
+  const uint32_t old = __atomic_exchange_n(&c->turn.word, 0, __ATOMIC_ACQ_REL);
+  if ((old & kWaiting) != 0) {
+    Host(__NR_futex, reinterpret_cast<uint64_t>(&c->turn.word), 1 /* FUTEX_WAKE */, 1);
+  }
+}
+
+// Until it is our turn. Acquire: pairs with the release of the kernel thread's hand-over.
+STUB_INLINE void Await(SharedContext* c) {
+  for (uint32_t n = __atomic_load_n(&c->spin, __ATOMIC_RELAXED); n != 0; n--) {
+    if ((__atomic_load_n(&c->turn.word, __ATOMIC_ACQUIRE) & kTidMask) != 0) return;
+    __builtin_ia32_pause();
+  }
+  for (;;) {
+    uint32_t seen = __atomic_load_n(&c->turn.word, __ATOMIC_ACQUIRE);
+    if ((seen & kTidMask) != 0) return;
+    if (seen == kWaiting || __atomic_compare_exchange_n(&c->turn.word, &seen, kWaiting, false,
+                                                        __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
+      Host(__NR_futex, reinterpret_cast<uint64_t>(&c->turn.word), 0 /* FUTEX_WAIT */, kWaiting, 0);
+    }
+  }
+}
+
+STUB_INLINE long ReceiveFd() {
+  const uint64_t scratch = Base() + SANDBOXD_STUB_SCRATCH;
+  auto* controllen = reinterpret_cast<volatile uint64_t*>(scratch + SANDBOXD_STUB_MSG_CONTROLLEN);
+  auto* fd = reinterpret_cast<volatile int32_t*>(scratch + SANDBOXD_STUB_RECEIVED_FD);
+  *controllen = SANDBOXD_STUB_CONTROL_SIZE;
+  *fd = -1;
+  const long n = Host(__NR_recvmsg, SANDBOXD_STUB_SOCKET, scratch, 0x40000000);
+  return n < 0 ? n : *fd;
+}
+
+STUB_INLINE void RegisterThread(SharedContext* c) {
+  c->robust_first = reinterpret_cast<uint64_t>(&c->alive);
+  c->robust_offset = offsetof(RobustWord, word);
+  c->robust_pending = 0;
+  c->alive.next = reinterpret_cast<uint64_t>(&c->turn);
+  c->turn.next = reinterpret_cast<uint64_t>(&c->robust_first);
+  c->alive.word = static_cast<uint32_t>(Host(__NR_gettid));
+  Host(__NR_set_robust_list, reinterpret_cast<uint64_t>(&c->robust_first), 24);
+  Host(__NR_prctl, 1 /* PR_SET_PDEATHSIG */, 9 /* SIGKILL */);
+  __atomic_store_n(&c->ready, 1, __ATOMIC_RELEASE);  // pairs with the kernel thread's acquire
+  Host(__NR_futex, reinterpret_cast<uint64_t>(&c->ready), 1 /* FUTEX_WAKE */, 1);
+}
+
+// A fork with shared memory of its own. True in the child, which goes on in the same frame of the
+// same stack, copied.
+STUB_INLINE bool Fork(SharedContext* c) {
+  const long fd = ReceiveFd();
+  if (fd < 0) {
+    c->result = static_cast<uint64_t>(fd);
+    return false;
+  }
+  const long pid = Host(__NR_clone, SANDBOXD_STUB_FORK_FLAGS);
+  if (pid == 0) {
+    // Nothing of the parent's shared memory may be touched before this.
+    const long mapped = Host(__NR_mmap, Base() + SANDBOXD_STUB_SLOTS, SANDBOXD_STUB_SLOTS_SIZE, 3,
+                             0x11, static_cast<uint64_t>(fd));
+    if (mapped < 0) Host(__NR_exit_group, 1);
+    Host(__NR_close, static_cast<uint64_t>(fd));
+    Host(__NR_close, SANDBOXD_STUB_SOCKET);
+    RegisterThread(c);
+    return true;
+  }
+  Host(__NR_close, static_cast<uint64_t>(fd));
+  c->result = static_cast<uint64_t>(pid);
+  return false;
+}
+
+STUB_INLINE uint64_t MapFd(const uint64_t* args) {
+  const long fd = ReceiveFd();
+  if (fd < 0) return static_cast<uint64_t>(fd);
+  const long at =
+      Host(__NR_mmap, args[0], args[1], args[2], args[3], static_cast<uint64_t>(fd), args[4]);
+  Host(__NR_close, static_cast<uint64_t>(fd));
+  return static_cast<uint64_t>(at);
+}
+
+STUB_INLINE uint64_t GetVectorState(SharedContext* c, const UContext* uc) {
+  const std::byte* from = uc->machine.fpstate;
+  if (from == nullptr) return 0;
+  uint64_t size = *reinterpret_cast<const uint32_t*>(from + kXstateSizeAt);
+  if (size > sizeof(c->buffer)) size = sizeof(c->buffer);
+  sandboxd_stub_copy(c->buffer, from, size);
+  return size;
+}
+
+STUB_INLINE uint64_t SetVectorState(SharedContext* c, UContext* uc) {
+  std::byte* to = uc->machine.fpstate;
+  const uint64_t size = c->args[0];
+  if (to == nullptr || size < kSoftwareEnd || size > sizeof(c->buffer)) return ~uint64_t{0};
+  sandboxd_stub_copy(to, c->buffer, kSoftwareBytes);
+  sandboxd_stub_copy(to + kSoftwareEnd, c->buffer + kSoftwareEnd, size - kSoftwareEnd);
+  return 0;
+}
+
+// Carries out what the kernel thread asks for until it says run.
+STUB_CODE __attribute__((noinline)) void Serve(SharedContext* c, UContext* uc) {
+  for (;;) {
+    Await(c);
+    const uint64_t* a = c->args;
+    switch (c->command) {
+      case Command::kRun:
+        return;
+      case Command::kHostCall:
+        c->result = static_cast<uint64_t>(
+            Host(static_cast<long>(c->number), a[0], a[1], a[2], a[3], a[4], a[5]));
+        break;
+      case Command::kCopyFromGuest:
+        c->result = sandboxd_stub_copy(c->buffer, reinterpret_cast<void*>(a[0]), a[1]);
+        break;
+      case Command::kCopyToGuest:
+        c->result = sandboxd_stub_copy(reinterpret_cast<void*>(a[0]), c->buffer, a[1]);
+        break;
+      case Command::kLoad:
+        c->result = sandboxd_stub_load32(a[0]);
+        break;
+      case Command::kCompareExchange:
+        c->result =
+            sandboxd_stub_cas32(a[0], static_cast<uint32_t>(a[1]), static_cast<uint32_t>(a[2]));
+        break;
+      case Command::kGetVectorState:
+        c->result = GetVectorState(c, uc);
+        break;
+      case Command::kSetVectorState:
+        c->result = SetVectorState(c, uc);
+        break;
+      case Command::kMapFd:
+        c->result = MapFd(a);
+        break;
+      case Command::kFork:
+        if (Fork(c)) continue;  // the child waits for its first turn
+        break;
+      case Command::kThread:
+        c->result = static_cast<uint64_t>(sandboxd_stub_start_thread(
+            SANDBOXD_STUB_THREAD_FLAGS, StackOfSlot(a[0]) + SANDBOXD_STUB_STACK_SIZE, a[0]));
+        break;
+    }
+    Post(c);
+  }
+}
+
+STUB_INLINE void SaveRegisters(const MachineContext& m, arch::Registers* r) {
+  r->r15 = m.r15, r->r14 = m.r14, r->r13 = m.r13, r->r12 = m.r12;
+  r->rbp = m.rbp, r->rbx = m.rbx, r->r11 = m.r11, r->r10 = m.r10;
+  r->r9 = m.r9, r->r8 = m.r8, r->rax = m.rax, r->rcx = m.rcx;
+  r->rdx = m.rdx, r->rsi = m.rsi, r->rdi = m.rdi;
+  r->rip = m.rip, r->eflags = m.eflags, r->rsp = m.rsp;
+  r->cs = m.cs, r->ss = m.ss, r->orig_rax = ~uint64_t{0};
+  uint64_t base;
+  asm volatile("rdfsbase %0" : "=r"(base));
+  r->fs_base = base;
+  asm volatile("rdgsbase %0" : "=r"(base));
+  r->gs_base = base;
+}
+
+STUB_INLINE void LoadRegisters(const arch::Registers* r, MachineContext& m) {
+  m.r15 = r->r15, m.r14 = r->r14, m.r13 = r->r13, m.r12 = r->r12;
+  m.rbp = r->rbp, m.rbx = r->rbx, m.r11 = r->r11, m.r10 = r->r10;
+  m.r9 = r->r9, m.r8 = r->r8, m.rax = r->rax, m.rcx = r->rcx;
+  m.rdx = r->rdx, m.rsi = r->rsi, m.rdi = r->rdi;
+  m.rip = r->rip, m.eflags = r->eflags, m.rsp = r->rsp;
+  m.cs = kUserCs, m.ss = kUserDs;
+  asm volatile("wrfsbase %0" : : "r"(r->fs_base));
+  asm volatile("wrgsbase %0" : : "r"(r->gs_base));
+}
+
+// Whether the signal struck one of the instructions that may touch memory that isn't there; then
+// execution goes on behind it.
+STUB_INLINE bool FixUp(MachineContext& m) {
+  if (m.rip == Address(sandboxd_stub_copy_at)) {
+    m.rip = Address(sandboxd_stub_copy_fixup);
+    return true;
+  }
+  if (m.rip == Address(sandboxd_stub_load32_at) || m.rip == Address(sandboxd_stub_cas32_at)) {
+    m.rip = Address(sandboxd_stub_word_fixup);
+    return true;
+  }
+  return false;
+}
+
+}  // namespace
+}  // namespace sandboxd::platform::stub
+
+using namespace sandboxd::platform::stub;
+
+STUB_CODE void sandboxd_stub_thread_main(uint64_t slot) {
+  SharedContext* c = ContextOfSlot(slot);
+  const uint64_t stack[3] = {StackOfSlot(slot), 0, SANDBOXD_STUB_STACK_SIZE};
+  Host(__NR_sigaltstack, reinterpret_cast<uint64_t>(stack), 0);
+  RegisterThread(c);
+  // The handler waits for the first turn there, with a frame through which to enter the
+  // application.
+  sandboxd_stub_boot_trap();
+  Host(__NR_exit_group, 1);
+}
+
+STUB_CODE void sandboxd_stub_handler(int signo, void* info_address, void* uc_address) {
+  const auto* info = static_cast<const Siginfo*>(info_address);
+  auto* uc = static_cast<UContext*>(uc_address);
+  MachineContext& m = uc->machine;
+  const uint64_t here = reinterpret_cast<uint64_t>(__builtin_frame_address(0));
+  const uint64_t slot = (here - (Base() + SANDBOXD_STUB_STACKS)) / SANDBOXD_STUB_STACK_SIZE;
+  SharedContext* c = ContextOfSlot(slot);
+
+  if ((signo == kSigsegv || signo == kSigbus) && FixUp(m)) return;
+  const bool boot =
+      signo == kSigill && m.rip == Address(reinterpret_cast<const char*>(&sandboxd_stub_boot_trap));
+  if (!boot) {
+    if (signo == kSigusr1) {
+      c->event = Event::kInterrupt;
+    } else if (info->code <= 0) {
+      return;  // sent by somebody, not raised by the processor
+    } else {
+      c->event = Event::kFault;
+    }
+    SaveRegisters(m, &c->regs);
+    if (signo == kSigsys) {
+      c->event = info->arch == kArchX86_64 ? Event::kSyscall : Event::kForeignSyscall;
+      // A number that looks like one of the host's restart codes has been acted upon; what the
+      // filter saw is in siginfo.
+      c->regs.orig_rax = static_cast<int32_t>(m.rax) == info->syscall
+                             ? m.rax
+                             : static_cast<uint64_t>(int64_t{info->syscall});
+      c->regs.rip = info->address;
+      c->regs.rax = static_cast<uint64_t>(-38);  // -ENOSYS
+    }
+    c->fault_signo = info->signo;
+    c->fault_code = info->code;
+    c->fault_address = info->address;
+    c->fault_trapno = m.trapno;
+    c->fault_error = m.err;
+    Post(c);
+  }
+  Serve(c, uc);
+  LoadRegisters(&c->regs, m);
+  uc->sigmask = 0;
+}

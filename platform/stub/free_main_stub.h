@@ -1,0 +1,26 @@
+// The program of a stub that runs free (Kind::kFree). Its code lies in the section of
+// stub/snippets_stub.h, and with it in every stub's memory.
+#pragma once
+
+#include <cstdint>
+
+#pragma GCC visibility push(hidden)
+extern "C" {
+// Where a thread without a signal frame starts, with its stack pointer at the end of its stack.
+// Never returns.
+void sandboxd_stub_thread_main(uint64_t slot);
+// The handler of every signal.
+void sandboxd_stub_handler(int signo, void* info, void* ucontext);
+
+// In assembly (free_entry_stub.S):
+void sandboxd_stub_restorer();       // rt_sigreturn
+void sandboxd_stub_free_template();  // the template's loop
+void sandboxd_stub_boot_trap();      // ud2: makes a signal frame for a new thread
+uint64_t sandboxd_stub_copy(void* to, const void* from, uint64_t size);  // bytes not copied
+uint64_t sandboxd_stub_load32(uint64_t address);                         // the word, or ~0
+uint64_t sandboxd_stub_cas32(uint64_t address, uint32_t expected, uint32_t desired);  // likewise
+long sandboxd_stub_start_thread(uint64_t flags, uint64_t stack, uint64_t slot);
+extern const char sandboxd_stub_copy_at[], sandboxd_stub_copy_fixup[];
+extern const char sandboxd_stub_load32_at[], sandboxd_stub_cas32_at[], sandboxd_stub_word_fixup[];
+}
+#pragma GCC visibility pop

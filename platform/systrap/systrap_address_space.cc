@@ -1,0 +1,213 @@
+#include "platform/systrap/systrap_address_space.h"
+
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <csignal>
+#include <cstring>
+#include <utility>
+
+#include "platform/base/log.h"
+#include "platform/host/fd_socket.h"
+#include "platform/stub/host_result.h"
+#include "platform/systrap/systrap_context.h"
+
+namespace sandboxd::platform::systrap {
+namespace {
+
+using stub::Command;
+
+void KillAndReap(pid_t pid) {
+  kill(pid, SIGKILL);
+  while (waitpid(pid, nullptr, __WALL) < 0 && errno == EINTR) {
+  }
+}
+
+}  // namespace
+
+Result<SharedSlots> SharedSlots::Create() {
+  UniqueFd fd = TRY(WrapFd(memfd_create("stub-slots", MFD_CLOEXEC)));
+  if (ftruncate(fd.get(), stub::kSlotsSize) != 0) return FromHostErrno(errno);
+  void* at = mmap(nullptr, stub::kSlotsSize, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE,
+                  fd.get(), 0);
+  if (at == MAP_FAILED) return FromHostErrno(errno);
+  return SharedSlots(std::move(fd), static_cast<stub::SharedContext*>(at));
+}
+
+SharedSlots::SharedSlots(SharedSlots&& other) noexcept
+    : fd_(std::move(other.fd_)), slots_(std::exchange(other.slots_, nullptr)) {}
+
+SharedSlots::~SharedSlots() {
+  if (slots_ != nullptr) munmap(slots_, stub::kSlotsSize);
+}
+
+SystrapAddressSpace::SystrapAddressSpace(pid_t leader, uint64_t slot, SharedSlots slots,
+                                         const stub::Layout& layout)
+    : AddressSpace(leader), layout_(layout), slots_(std::move(slots)) {
+  slots_.CloseFd();
+  used_slots_.resize(stub::kMaxSlots);
+  used_slots_[slot] = true;
+  parked_.push_back({leader, slot, {}});
+}
+
+SystrapAddressSpace::~SystrapAddressSpace() {
+  // The whole group: what a hostile program has cloned behind our back is in it too. No context is
+  // left, as each holds a reference, so nobody else waits for these.
+  kill(-host_pid_, SIGKILL);
+  kill(host_pid_, SIGKILL);
+  while (waitpid(-host_pid_, nullptr, __WALL) > 0 || errno == EINTR) {
+  }
+  while (waitpid(host_pid_, nullptr, __WALL) < 0 && errno == EINTR) {
+  }
+}
+
+Result<void> SystrapAddressSpace::MapFd(Context& by, AddrRange range, int prot, int flags,
+                                        const Backing& backing) {
+  MutexLock lock(mutex_);
+  TRY(EnsureSocket(by));
+  const std::byte payload[1] = {};
+  TRY(host::SendFds(socket_.get(), payload, {&backing.host_fd, 1}));
+  const uint64_t raw = TRY(static_cast<SystrapContext&>(by).Op(
+      Command::kMapFd, {range.start.value, range.length(), static_cast<uint64_t>(prot),
+                        static_cast<uint64_t>(flags), backing.offset}));
+  TRY(stub::HostResult(raw));
+  return Ok();
+}
+
+// The stub makes the pair and we take one end out of it.
+Result<void> SystrapAddressSpace::EnsureSocket(Context& by) {
+  if (socket_.valid()) return Ok();
+  auto& context = static_cast<SystrapContext&>(by);
+  const uint64_t pair_at = layout_.scratch() + SANDBOXD_STUB_REPLY;
+  TRY(HostCall(by, SYS_socketpair, AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0,
+               pair_at));
+  int pair[2];
+  if (!context.ReadStub(pair_at, AsWritableBytes(pair))) return Errno::kESRCH;
+  UniqueFd process = TRY(WrapFd(static_cast<int>(syscall(SYS_pidfd_open, host_pid_, 0))));
+  UniqueFd ours =
+      TRY(WrapFd(static_cast<int>(syscall(SYS_pidfd_getfd, process.get(), pair[1], 0))));
+  TRY(HostCall(by, SYS_close, static_cast<uint64_t>(pair[1])));
+  socket_ = std::move(ours);
+  return Ok();
+}
+
+Result<void> SystrapAddressSpace::Mincore(Context& by, AddrRange range, Bytes vec) {
+  MutexLock lock(mutex_);
+  uint64_t at = range.start.value;
+  while (at < range.end.value && !vec.empty()) {
+    const uint64_t pages =
+        std::min<uint64_t>({(range.end.value - at) / kPageSize, kPageSize, vec.size()});
+    TRY(HostCall(by, SYS_mincore, at, pages * kPageSize, layout_.vector()));
+    if (!static_cast<SystrapContext&>(by).ReadStub(layout_.vector(), vec.first(pages))) {
+      return Errno::kESRCH;
+    }
+    vec = vec.subspan(pages);
+    at += pages * kPageSize;
+  }
+  return Ok();
+}
+
+// A stub that lies about the number of its child could make us take somebody else's for it. A
+// child of this address space is known by its process group, which only we can change.
+Result<pid_t> SystrapAddressSpace::CheckNewProcess(Result<uint64_t> reported) {
+  const uint64_t raw = TRY(stub::HostResult(TRY(std::move(reported))));
+  const auto pid = static_cast<pid_t>(raw);
+  const bool known =
+      pid == host_pid_ || std::find(others_.begin(), others_.end(), pid) != others_.end();
+  if (pid <= 0 || known || getpgid(pid) != host_pid_) {
+    if (!killed_) LOG_WARNING("systrap: stub %d reports a child that isn't its own", host_pid_);
+    KillLocked();
+    return Errno::kESRCH;
+  }
+  return pid;
+}
+
+Result<Ref<AddressSpace>> SystrapAddressSpace::Fork(Context& by) {
+  auto& context = static_cast<SystrapContext&>(by);
+  SharedSlots slots = TRY(SharedSlots::Create());
+  // Under the lock, so that the copy has no donated descriptor that another thread is mapping.
+  MutexLock lock(mutex_);
+  TRY(EnsureSocket(by));
+  const std::byte payload[1] = {};
+  const int fd = slots.fd();
+  TRY(host::SendFds(socket_.get(), payload, {&fd, 1}));
+  const pid_t child = TRY(CheckNewProcess(context.Op(Command::kFork, {})));
+  setpgid(child, child);
+  return Ref<AddressSpace>(
+      MakeRef<SystrapAddressSpace>(child, context.slot(), std::move(slots), layout_));
+}
+
+Result<uint64_t> SystrapAddressSpace::TakeSlot() {
+  for (uint64_t slot = 0; slot < used_slots_.size(); slot++) {
+    if (used_slots_[slot]) continue;
+    used_slots_[slot] = true;
+    return slot;
+  }
+  return Errno::kEAGAIN;
+}
+
+Result<void> SystrapAddressSpace::PrepareThread(Context& by) {
+  auto& context = static_cast<SystrapContext&>(by);
+  std::vector<std::byte> vector_state = TRY(by.GetFpState());
+  MutexLock lock(mutex_);
+  if (killed_) return Errno::kESRCH;
+  const uint64_t slot = TRY(TakeSlot());
+  std::memset(static_cast<void*>(&slots_[slot]), 0, offsetof(stub::SharedContext, buffer));
+  auto tid = CheckNewProcess(context.Op(Command::kThread, {slot}));
+  if (!tid.ok()) {
+    used_slots_[slot] = false;
+    return tid.error();
+  }
+  parked_.push_back({*tid, slot, std::move(vector_state)});
+  others_.push_back(*tid);
+  return Ok();
+}
+
+Result<std::unique_ptr<Context>> SystrapAddressSpace::NewContext() {
+  Parked parked;
+  {
+    MutexLock lock(mutex_);
+    if (killed_) return Errno::kESRCH;
+    if (parked_.empty()) return Errno::kEAGAIN;
+    parked = std::move(parked_.back());
+    parked_.pop_back();
+    contexts_++;
+  }
+  std::unique_ptr<SystrapContext> context(new SystrapContext(
+      Ref<SystrapAddressSpace>(this), slots_[parked.slot], parked.tid, parked.slot));
+  TRY(context->Start(parked.vector_state));
+  return std::unique_ptr<Context>(std::move(context));
+}
+
+void SystrapAddressSpace::ReleaseThread(pid_t tid, uint64_t slot) {
+  MutexLock lock(mutex_);
+  contexts_--;
+  if (contexts_ == 0 && parked_.empty()) {
+    // Nothing can run here any more. The destructor reaps.
+    KillLocked();
+    return;
+  }
+  // The leader's process is the one by whose number the memory is known: it waits for a turn that
+  // doesn't come, to the end.
+  if (tid == host_pid_) return;
+  KillAndReap(tid);
+  std::erase(others_, tid);
+  used_slots_[slot] = false;
+}
+
+void SystrapAddressSpace::KillLocked() {
+  killed_ = true;
+  kill(-host_pid_, SIGKILL);
+}
+
+void SystrapAddressSpace::Kill() {
+  MutexLock lock(mutex_);
+  KillLocked();
+}
+
+}  // namespace sandboxd::platform::systrap

@@ -1,0 +1,83 @@
+// An address space of the systrap platform: a stub process that runs by itself, and one more
+// process for each further thread, all on the same memory, each with a slot of memory shared with
+// us.
+#pragma once
+
+#include <sys/types.h>
+
+#include <vector>
+
+#include "platform/address_space.h"
+#include "platform/base/mutex.h"
+#include "platform/base/unique_fd.h"
+#include "platform/stub/layout.h"
+#include "platform/stub/shared_context.h"
+
+namespace sandboxd::platform::systrap {
+
+class SystrapContext;
+
+// The slots of one address space, as mapped here.
+class SharedSlots {
+ public:
+  static Result<SharedSlots> Create();
+  SharedSlots(SharedSlots&& other) noexcept;
+  SharedSlots& operator=(SharedSlots&&) = delete;
+  ~SharedSlots();
+
+  int fd() const { return fd_.get(); }
+  // The stub has it by now.
+  void CloseFd() { fd_.Reset(); }
+  stub::SharedContext& operator[](uint64_t slot) { return slots_[slot]; }
+
+ private:
+  SharedSlots(UniqueFd fd, stub::SharedContext* slots) : fd_(std::move(fd)), slots_(slots) {}
+  UniqueFd fd_;
+  stub::SharedContext* slots_;
+};
+
+class SystrapAddressSpace final : public AddressSpace {
+ public:
+  // `leader`: a child of this process which leads a process group of its own and waits for its
+  // first turn in `slot`. Ours from now on.
+  SystrapAddressSpace(pid_t leader, uint64_t slot, SharedSlots slots, const stub::Layout& layout);
+
+  Result<void> Mincore(Context& by, AddrRange range, Bytes vec) override;
+  Result<Ref<AddressSpace>> Fork(Context& by) override;
+  Result<void> PrepareThread(Context& by) override;
+  Result<std::unique_ptr<Context>> NewContext() override;
+  void Kill() override;
+
+  // A context is going away; its thread waits for a turn, or is dead.
+  void ReleaseThread(pid_t tid, uint64_t slot);
+
+ private:
+  struct Parked {
+    pid_t tid;
+    uint64_t slot;
+    std::vector<std::byte> vector_state;  // to start with; empty: that which it has
+  };
+
+  ~SystrapAddressSpace() override;
+  Result<void> MapFd(Context& by, AddrRange range, int prot, int flags,
+                     const Backing& backing) override;
+  Result<void> EnsureSocket(Context& by) REQUIRES(mutex_);
+  Result<pid_t> CheckNewProcess(Result<uint64_t> reported) REQUIRES(mutex_);
+  Result<uint64_t> TakeSlot() REQUIRES(mutex_);
+  void KillLocked() REQUIRES(mutex_);
+
+  const stub::Layout& layout_;  // the platform's, which outlives every address space
+  SharedSlots slots_;           // each slot belongs to its context, or, before that, to NewContext
+  // Held while the stub's scratch pages and its socket are in use.
+  Mutex mutex_{LockRank::kAddressSpace};
+  std::vector<Parked> parked_ GUARDED_BY(mutex_);
+  // All processes but the leader that aren't reaped yet: parked or owned by a context.
+  std::vector<pid_t> others_ GUARDED_BY(mutex_);
+  std::vector<bool> used_slots_ GUARDED_BY(mutex_);
+  int contexts_ GUARDED_BY(mutex_) = 0;
+  bool killed_ GUARDED_BY(mutex_) = false;
+  // Our end of the channel for descriptors; made when first needed.
+  UniqueFd socket_ GUARDED_BY(mutex_);
+};
+
+}  // namespace sandboxd::platform::systrap

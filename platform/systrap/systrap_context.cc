@@ -1,0 +1,205 @@
+#include "platform/systrap/systrap_context.h"
+
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <csignal>
+#include <cstring>
+#include <utility>
+
+#include "platform/arch/fault.h"
+#include "platform/arch/xstate.h"
+#include "platform/stub/host_result.h"
+
+namespace sandboxd::platform::systrap {
+namespace {
+
+using stub::Command;
+using stub::Event;
+using stub::SharedContext;
+
+constexpr int kInterruptSignal = SIGUSR1;
+constexpr uint64_t kTrapFlag = 0x100;
+constexpr uint64_t kUserCs = 0x33;
+constexpr uint64_t kNoWord = ~uint64_t{0};
+
+bool IsUserWord(UserAddr addr) {
+  return addr.value % sizeof(uint32_t) == 0 && addr < kApplicationEnd;
+}
+
+size_t ClampToApplication(UserAddr addr, size_t size) {
+  if (addr >= kApplicationEnd) return 0;
+  return std::min<uint64_t>(size, kApplicationEnd - addr);
+}
+
+}  // namespace
+
+SystrapContext::SystrapContext(Ref<SystrapAddressSpace> as, SharedContext& shared, pid_t tid,
+                               uint64_t slot)
+    : Context(std::move(as)), turns_(shared, tid), slot_(slot) {}
+
+SystrapContext::~SystrapContext() {
+  static_cast<SystrapAddressSpace&>(address_space()).ReleaseThread(turns_.tid(), slot_);
+}
+
+Result<void> SystrapContext::Start(ConstBytes vector_state) {
+  TRY(turns_.AwaitReady());
+  if (vector_state.empty()) return Ok();
+  return SetFpState(vector_state);
+}
+
+void SystrapContext::Interrupt() {
+  wanted_.store(true, std::memory_order_seq_cst);
+  if (running_.load(std::memory_order_seq_cst)) {
+    syscall(SYS_tgkill, turns_.tid(), turns_.tid(), kInterruptSignal);
+  }
+}
+
+void SystrapContext::StoreRegisters(const arch::Registers& regs, StepMode step) {
+  arch::Registers& to = turns_.shared().regs;
+  to = regs;
+  if (step == StepMode::kSingleStep) to.eflags |= kTrapFlag;
+}
+
+void SystrapContext::LoadRegisters(arch::Registers& regs, StepMode step) {
+  regs = turns_.shared().regs;
+  if (step == StepMode::kSingleStep) {
+    regs.eflags &= ~kTrapFlag;
+    // What the `syscall` instruction saves has the flag too.
+    if (regs.rcx == regs.rip) regs.r11 &= ~kTrapFlag;
+  }
+}
+
+arch::Fault SystrapContext::LoadFault() {
+  const SharedContext& s = turns_.shared();
+  arch::Fault fault;
+  fault.signo = s.fault_signo;
+  fault.code = s.fault_code;
+  fault.addr = UserAddr(s.fault_address);
+  fault.trapno = s.fault_trapno;
+  fault.error_code = s.fault_error;
+  // The application may have written these itself: it gets a fault of its choice, but a fault.
+  if (!arch::IsFaultSignal(fault.signo) || fault.code <= 0) fault = arch::GeneralProtection();
+  if (fault.code == SI_KERNEL) fault.addr = UserAddr(0);
+  return fault;
+}
+
+Stop SystrapContext::Switch(arch::Registers& regs, StepMode step) {
+  if (turns_.dead()) return {Stop::Kind::kDead, {}};
+  running_.store(true, std::memory_order_seq_cst);
+  SpinBudget::Busy();
+  struct Done {
+    std::atomic<bool>& running;
+    ~Done() {
+      SpinBudget::Idle();
+      running.store(false, std::memory_order_seq_cst);
+    }
+  } done{running_};
+  if (wanted_.exchange(false, std::memory_order_seq_cst)) return {Stop::Kind::kInterrupt, {}};
+
+  StoreRegisters(regs, step);
+  for (;;) {
+    if (!turns_.Take(Command::kRun)) return {Stop::Kind::kDead, {}};
+    const Event event = turns_.shared().event;
+    if (event == Event::kInterrupt && !wanted_.exchange(false, std::memory_order_seq_cst)) {
+      continue;  // late, or not ours: the registers are where they belong
+    }
+    LoadRegisters(regs, step);
+    switch (event) {
+      case Event::kSyscall:
+        if (regs.cs == kUserCs) return {Stop::Kind::kSyscall, {}};
+        return {Stop::Kind::kFault, arch::UndoForeignCall(regs)};
+      case Event::kForeignSyscall:
+        return {Stop::Kind::kFault, arch::UndoForeignCall(regs)};
+      case Event::kInterrupt:
+        return {Stop::Kind::kInterrupt, {}};
+      case Event::kFault:
+        break;
+    }
+    return {Stop::Kind::kFault, LoadFault()};
+  }
+}
+
+Result<uint64_t> SystrapContext::Op(Command command, std::array<uint64_t, 6> args) {
+  SharedContext& s = turns_.shared();
+  std::copy(args.begin(), args.end(), s.args);
+  if (!turns_.Take(command)) return Errno::kESRCH;
+  return s.result;
+}
+
+Result<uint64_t> SystrapContext::HostCall(long number, const uint64_t (&args)[6]) {
+  turns_.shared().number = static_cast<uint64_t>(number);
+  const uint64_t raw = TRY(Op(Command::kHostCall, std::to_array(args)));
+  return stub::HostResult(raw);
+}
+
+bool SystrapContext::ReadStub(uint64_t address, Bytes to) {
+  SharedContext& s = turns_.shared();
+  if (to.size() > sizeof(s.buffer)) return false;
+  auto left = Op(Command::kCopyFromGuest, {address, to.size()});
+  if (!left.ok() || *left != 0) return false;
+  std::memcpy(to.data(), s.buffer, to.size());
+  return true;
+}
+
+// The stub thread copies faster than the host does between processes, if it is awake.
+bool SystrapContext::UseOp(size_t size) {
+  return size <= sizeof(SharedContext::buffer) && !turns_.Asleep();
+}
+
+size_t SystrapContext::CopyIn(UserAddr src, Bytes dst) {
+  if (!UseOp(dst.size())) return address_space().CopyIn(src, dst);
+  const size_t size = ClampToApplication(src, dst.size());
+  if (size == 0) return 0;
+  auto left = Op(Command::kCopyFromGuest, {src.value, size});
+  if (!left.ok() || *left > size) return 0;
+  std::memcpy(dst.data(), turns_.shared().buffer, size - *left);
+  return size - *left;
+}
+
+size_t SystrapContext::CopyOut(UserAddr dst, ConstBytes src) {
+  if (!UseOp(src.size())) return address_space().CopyOut(dst, src);
+  const size_t size = ClampToApplication(dst, src.size());
+  if (size == 0) return 0;
+  std::memcpy(turns_.shared().buffer, src.data(), size);
+  auto left = Op(Command::kCopyToGuest, {dst.value, size});
+  if (!left.ok() || *left > size) return 0;
+  return size - *left;
+}
+
+Result<uint32_t> SystrapContext::Load32(UserAddr addr) {
+  if (!IsUserWord(addr)) return Errno::kEFAULT;
+  const uint64_t word = TRY(Op(Command::kLoad, {addr.value}));
+  if (word == kNoWord) return Errno::kEFAULT;
+  return static_cast<uint32_t>(word);
+}
+
+Result<uint32_t> SystrapContext::CompareExchange32(UserAddr addr, uint32_t expected,
+                                                   uint32_t desired) {
+  if (!IsUserWord(addr)) return Errno::kEFAULT;
+  const uint64_t word = TRY(Op(Command::kCompareExchange, {addr.value, expected, desired}));
+  if (word == kNoWord) return Errno::kEFAULT;
+  return static_cast<uint32_t>(word);
+}
+
+Result<std::vector<std::byte>> SystrapContext::GetFpState() {
+  const uint64_t size = TRY(Op(Command::kGetVectorState, {}));
+  SharedContext& s = turns_.shared();
+  if (size < arch::kMinXstateSize || size > sizeof(s.buffer)) return Errno::kEIO;
+  return std::vector<std::byte>(s.buffer, s.buffer + size);
+}
+
+Result<void> SystrapContext::SetFpState(ConstBytes xstate) {
+  std::vector<std::byte> full = TRY(GetFpState());
+  if (xstate.size() < arch::kMinXstateSize || xstate.size() > full.size()) return Errno::kEINVAL;
+  TRY(arch::CheckXstate(xstate));
+  std::copy(xstate.begin(), xstate.end(), full.begin());
+  std::memcpy(turns_.shared().buffer, full.data(), full.size());
+  if (TRY(Op(Command::kSetVectorState, {full.size()})) != 0) return Errno::kEIO;
+  return Ok();
+}
+
+Result<void> SystrapContext::ResetFpState() { return SetFpState(arch::InitialXstate()); }
+
+}  // namespace sandboxd::platform::systrap

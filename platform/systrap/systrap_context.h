@@ -1,0 +1,53 @@
+// A Context of the systrap platform.
+#pragma once
+
+#include <array>
+#include <atomic>
+
+#include "platform/context.h"
+#include "platform/systrap/systrap_address_space.h"
+#include "platform/systrap/turns.h"
+
+namespace sandboxd::platform::systrap {
+
+class SystrapContext final : public Context {
+ public:
+  SystrapContext(Ref<SystrapAddressSpace> as, stub::SharedContext& shared, pid_t tid,
+                 uint64_t slot);
+  ~SystrapContext() override;
+
+  // Before anything else: waits for the stub thread, and gives it a vector state if there is one.
+  Result<void> Start(ConstBytes vector_state);
+
+  Stop Switch(arch::Registers& regs, StepMode step) override;
+  void Interrupt() override;
+  Result<std::vector<std::byte>> GetFpState() override;
+  Result<void> SetFpState(ConstBytes xstate) override;
+  Result<void> ResetFpState() override;
+  size_t CopyIn(UserAddr src, Bytes dst) override;
+  size_t CopyOut(UserAddr dst, ConstBytes src) override;
+  Result<uint32_t> Load32(UserAddr addr) override;
+  Result<uint32_t> CompareExchange32(UserAddr addr, uint32_t expected, uint32_t desired) override;
+
+  uint64_t slot() const { return slot_; }
+  // Has the stub thread carry out a command, and returns what it says. ESRCH if it is dead.
+  Result<uint64_t> Op(stub::Command command, std::array<uint64_t, 6> args);
+  // Reads the stub's own memory, at most a slot's buffer.
+  bool ReadStub(uint64_t address, Bytes to);
+
+ private:
+  Result<uint64_t> HostCall(long number, const uint64_t (&args)[6]) override;
+  void StoreRegisters(const arch::Registers& regs, StepMode step);
+  void LoadRegisters(arch::Registers& regs, StepMode step);
+  arch::Fault LoadFault();
+  bool UseOp(size_t size);
+
+  Turns turns_;
+  const uint64_t slot_;
+  // As in ptrace::Tracee: Interrupt() sets wanted_ and then looks at running_, Switch() does the
+  // reverse, both sequentially consistent.
+  std::atomic<bool> wanted_{false};
+  std::atomic<bool> running_{false};
+};
+
+}  // namespace sandboxd::platform::systrap

@@ -1,0 +1,68 @@
+#include "platform/systrap/systrap_platform.h"
+
+#include <linux/seccomp.h>
+#include <sys/auxv.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <utility>
+
+#include "platform/systrap/systrap_address_space.h"
+#include "platform/systrap/turns.h"
+
+namespace sandboxd::platform::systrap {
+namespace {
+
+constexpr unsigned long kHwcap2Fsgsbase = 2;  // arch/x86/include/uapi/asm/hwcap2.h
+
+}  // namespace
+
+Availability SystrapPlatform::Probe() {
+  const uint32_t trap = SECCOMP_RET_TRAP;
+  if (syscall(SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &trap) != 0) {
+    return {false, "the host's seccomp can't turn system calls into signals (SECCOMP_RET_TRAP)"};
+  }
+  if ((getauxval(AT_HWCAP2) & kHwcap2Fsgsbase) == 0) {
+    return {false, "the host doesn't let programs set their segment bases (FSGSBASE)"};
+  }
+  return {true, ""};
+}
+
+Result<std::unique_ptr<Platform>> SystrapPlatform::Create() {
+  SpinBudget::Rounds();  // asks the host how many processors there are before lock-down
+  auto started = TRY(stub::TemplateProcess::Start(stub::Kind::kFree));
+  return std::unique_ptr<Platform>(new SystrapPlatform(std::move(started)));
+}
+
+Result<Ref<AddressSpace>> SystrapPlatform::NewAddressSpace() {
+  SharedSlots slots = TRY(SharedSlots::Create());
+  const pid_t pid = TRY(template_->Spawn(slots.fd()));
+  setpgid(pid, pid);
+  return Ref<AddressSpace>(
+      MakeRef<SystrapAddressSpace>(pid, 0, std::move(slots), template_->layout()));
+}
+
+std::vector<Platform::HostSyscall> SystrapPlatform::HostSyscalls() const {
+  return {
+      {SYS_futex, "taking turns with stub threads"},
+      {SYS_wait4, "reaping stubs"},
+      {SYS_kill, "ending stubs"},
+      {SYS_tgkill, "interrupting a running stub thread"},
+      {SYS_setpgid, "giving a stub a process group of its own"},
+      {SYS_getpgid, "telling a stub's own children from others"},
+      {SYS_process_vm_readv, "reading an application's memory"},
+      {SYS_process_vm_writev, "writing an application's memory"},
+      {SYS_sendmsg, "asking the template for a stub; donating a descriptor to a stub"},
+      {SYS_recvmsg, "the template's answer"},
+      {SYS_pidfd_open, "taking our end of a stub's channel"},
+      {SYS_pidfd_getfd, "taking our end of a stub's channel"},
+      {SYS_memfd_create, "memory shared with a stub"},
+      {SYS_ftruncate, "memory shared with a stub"},
+      {SYS_mmap, "memory shared with a stub"},
+      {SYS_munmap, "memory shared with a stub"},
+      {SYS_close, "closing a channel"},
+  };
+}
+
+}  // namespace sandboxd::platform::systrap

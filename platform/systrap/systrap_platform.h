@@ -1,0 +1,29 @@
+// The systrap platform: stubs that run by themselves. A seccomp filter turns the application's
+// system calls into signals that the stub's own code takes, which then hands over to the kernel
+// thread through shared memory.
+#pragma once
+
+#include <memory>
+
+#include "platform/platform.h"
+#include "platform/stub/template_process.h"
+
+namespace sandboxd::platform::systrap {
+
+class SystrapPlatform final : public Platform {
+ public:
+  static Availability Probe();
+  static Result<std::unique_ptr<Platform>> Create();
+
+  std::string_view name() const override { return "systrap"; }
+  Result<Ref<AddressSpace>> NewAddressSpace() override;
+  VdsoLayout vdso() const override { return template_->layout().vdso; }
+  std::vector<HostSyscall> HostSyscalls() const override;
+
+ private:
+  explicit SystrapPlatform(std::unique_ptr<stub::TemplateProcess> t) : template_(std::move(t)) {}
+
+  const std::unique_ptr<stub::TemplateProcess> template_;
+};
+
+}  // namespace sandboxd::platform::systrap
