@@ -49,13 +49,18 @@ class ExitWaiter final : public wait::WaitEntry {
   ~ExitWaiter() override { Leave(); }
   void Wait(task::ThreadGroup& group) {
     group.exit_queue().Add(*this, EPOLLIN);
-    MutexLock lock(mutex_);
-    while (!group.exit_status().has_value()) condition_.Wait(mutex_);
+    // The status is asked for without our lock, which ranks above those behind it.
+    while (!group.exit_status().has_value()) {
+      MutexLock lock(mutex_);
+      while (!woken_) condition_.Wait(mutex_);
+      woken_ = false;
+    }
   }
 
  protected:
   bool OnEvent(wait::EventMask) override {
     MutexLock lock(mutex_);
+    woken_ = true;
     condition_.NotifyAll();
     return true;
   }
@@ -63,6 +68,7 @@ class ExitWaiter final : public wait::WaitEntry {
  private:
   Mutex mutex_{LockRank::kLeaf};
   CondVar condition_;
+  bool woken_ GUARDED_BY(mutex_) = false;
 };
 
 UniqueFd TakeFd(ControlServer::Fds& fds, bool given, uint32_t index) {
