@@ -31,7 +31,7 @@ Result<void> SetComm(const View& v, std::string_view text) {
   // group".
   task::Task* reader = v.reader();
   if (reader == nullptr || &reader->group() != &v.group()) return Errno::kEINVAL;
-  text = text.substr(0, text.find('\n'));
+  text = text.substr(0, text.find('\0'));
   v.task.set_comm(text.substr(0, 15));
   return Ok();
 }
