@@ -8,6 +8,7 @@
 #include "kernel/fs/sys/sys_fs.h"
 #include "kernel/fs/tmpfs/tmpfs.h"
 #include "kernel/syscalls/table.h"
+#include "kernel/task/job_control.h"
 #include "kernel/vfs/vfs.h"
 
 namespace sandboxd::boot {
@@ -16,7 +17,7 @@ namespace {
 // File systems that look at tasks, or send them signals.
 void RegisterTaskFilesystems(task::Kernel& kernel) {
   vfs::Vfs& vfs = kernel.vfs();
-  pts::JobControl* jobs = nullptr;
+  pts::JobControl* jobs = kernel.Attach(std::make_unique<task::TerminalJobs>(kernel));
   vfs.RegisterFilesystem(std::make_unique<pts::DevPtsType>(jobs, &kernel.timers()));
   pts::RegisterTerminalDevices(vfs, jobs);
   vfs.RegisterFilesystem(proc::MakeProcFilesystem(kernel));

@@ -85,6 +85,18 @@ class Kernel {
   unsigned cpu_count() const { return cpu_count_; }
   Nanos boot_time_realtime() const { return boot_realtime_; }
 
+  // Something that lives as long as the kernel: what higher floors inject.
+  class Attachment {
+   public:
+    virtual ~Attachment() = default;
+  };
+  template <typename T>
+  T* Attach(std::unique_ptr<T> attachment) {
+    T* borrowed = attachment.get();
+    attachments_.push_back(std::move(attachment));
+    return borrowed;
+  }
+
   // Kills everything and waits until no task's thread is left. For tests and the end of the
   // sandbox.
   void Shutdown();
@@ -127,6 +139,7 @@ class Kernel {
   Ref<creds::UserNamespace> init_user_ns_;
   Ref<PidNamespace> init_pid_ns_;
   ExitListener exit_listener_;
+  std::vector<std::unique_ptr<Attachment>> attachments_;
 
   std::map<const RefCounted*, Session*> terminals_;  // tree mutex
 
