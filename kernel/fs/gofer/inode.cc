@@ -11,13 +11,23 @@
 #include "kernel/fs/gofer/regular_file.h"
 
 namespace sandboxd::gofer_fs {
+namespace {
+
+// kShared: for how long what the gofer said is believed. For a file it only joins the questions
+// that one system call asks: its name is looked up anew by each. For a directory it spares a path
+// walk most of its questions.
+constexpr Nanos kFileFresh = std::chrono::milliseconds(1);
+constexpr Nanos kDirectoryFresh = std::chrono::milliseconds(20);
+
+}  // namespace
 
 GoferInode::GoferInode(GoferSuperblock& superblock, const gofer::Stat& stat)
     : Inode(superblock, stat.qid.path, stat.attr.mode),
       fs_(superblock),
       key_(stat.dev, stat.ino),
       birth_(stat.attr.btime),
-      attr_(ToVfs(stat)) {}
+      attr_(ToVfs(stat)),
+      fresh_until_(FreshUntil()) {}
 
 GoferInode::~GoferInode() {
   fs_.Remove(*this);
@@ -49,19 +59,26 @@ bool GoferInode::IsSameFile(const gofer::Stat& stat) const {
 void GoferInode::TakeStat(const gofer::Stat& stat) {
   attr_ = ToVfs(stat);
   stale_ = false;
+  fresh_until_ = FreshUntil();
+}
+
+bool GoferInode::IsKnown() const {
+  return !stale_ && (fs_.exclusive() || wait::MonotonicNow() < fresh_until_);
+}
+
+Nanos GoferInode::FreshUntil() const {
+  if (fs_.exclusive()) return Nanos::max();
+  return wait::MonotonicNow() + (IsDirectory() ? kDirectoryFresh : kFileFresh);
 }
 
 // Was found or made as `name` in `parent`. A directory keeps its fid: everything below is reached
 // by it. A symlink keeps it until it has been read. Others are opened by their name.
 void GoferInode::Found(gofer::File file, Ref<GoferInode> parent, std::string_view name) {
   Ref<GoferInode> old_parent;
-  bool keep = IsDirectory() || parent == nullptr;
+  bool keep = IsDirectory() || parent == nullptr || !fs_.exclusive();
   {
     MutexLock lock(mutex_);
-    if (!fs_.exclusive()) {
-      TakeStat(file.stat);
-      link_target_.reset();
-    }
+    if (!fs_.exclusive()) TakeStat(file.stat);
     keep = keep || (IsSymlink() && !link_target_);
     old_parent = std::exchange(place_.parent, std::move(parent));
     place_.name = name;

@@ -10,6 +10,7 @@
 #include "kernel/fs/gofer/handles.h"
 #include "kernel/fs/gofer/superblock.h"
 #include "kernel/vfs/inode.h"
+#include "kernel/wait/wait_queue.h"
 #include "platform/base/mutex.h"
 
 namespace sandboxd::gofer_fs {
@@ -88,6 +89,9 @@ class GoferInode final : public vfs::Inode {
   Place place() const;
   bool TryForgetHandles();
   void TakeStat(const gofer::Stat& stat) REQUIRES(mutex_);
+  // May attr_ be believed without asking?
+  bool IsKnown() const REQUIRES(mutex_);
+  Nanos FreshUntil() const;
 
   // inode_attr.cc
   Result<vfs::Attr> RefreshFromHost(const HostFile& file);
@@ -111,6 +115,7 @@ class GoferInode final : public vfs::Inode {
   mutable Mutex mutex_{LockRank::kInode};
   vfs::Attr attr_ GUARDED_BY(mutex_);
   bool stale_ GUARDED_BY(mutex_) = false;    // the gofer knows better than attr_
+  Nanos fresh_until_ GUARDED_BY(mutex_);     // kShared: CLOCK_MONOTONIC
   bool written_ GUARDED_BY(mutex_) = false;  // the host file knows size, blocks and times better
   int writable_mappings_ GUARDED_BY(mutex_) = 0;
   Place place_ GUARDED_BY(mutex_);

@@ -43,10 +43,11 @@ Result<vfs::Attr> GoferInode::GetAttr() {
   {
     MutexLock lock(mutex_);
     bool changing = written_ || writable_mappings_ != 0;
-    if (fs_.exclusive() && !stale_ && !changing) return attr_;
+    bool known = IsKnown();
+    if (known && !changing) return attr_;
     // Before we ask: a write from now on is noted again.
     written_ = false;
-    if (fs_.exclusive() && !stale_) host = read_write_;
+    if (known) host = read_write_;
   }
   return host ? RefreshFromHost(*host) : RefreshFromGofer();
 }
@@ -80,9 +81,9 @@ Result<vfs::Attr> GoferInode::RefreshFromGofer() {
 }
 
 Result<void> GoferInode::CheckPermission(const creds::Credentials& c, int mask) {
-  if (fs_.exclusive()) {
+  {
     MutexLock lock(mutex_);
-    if (!stale_) return vfs::CheckModeBits(c, attr_.mode, attr_.uid, attr_.gid, mask);
+    if (IsKnown()) return vfs::CheckModeBits(c, attr_.mode, attr_.uid, attr_.gid, mask);
   }
   return Inode::CheckPermission(c, mask);
 }
@@ -156,13 +157,13 @@ Result<std::string> GoferInode::ReadLink(vfs::Caller&) {
   if (!IsSymlink()) return Errno::kEINVAL;
   {
     MutexLock lock(mutex_);
-    if (fs_.exclusive() && link_target_) return *link_target_;
+    if (link_target_) return *link_target_;
   }
   Ref<SharedFid> fid = TRY(Fid());
   std::string target = TRY(client().ReadLink(fid->handle));
   Ref<SharedFid> released;
   MutexLock lock(mutex_);
-  link_target_ = target;
+  link_target_ = target;  // for good: a symlink can't be changed, only replaced by another one
   // Not needed again as long as there is a name to find it by.
   if (fs_.exclusive() && place_.parent) released = std::move(fid_);
   return target;

@@ -29,6 +29,10 @@ Result<Ref<vfs::Inode>> GoferInode::Lookup(std::string_view name) {
 
 bool GoferInode::DentryStillValid(std::string_view name, vfs::Inode* cached) {
   if (fs_.exclusive()) return true;
+  if (cached != nullptr && cached->IsDirectory()) {
+    MutexLock lock(Cast(*cached).mutex_);
+    if (Cast(*cached).IsKnown()) return true;
+  }
   Result<Ref<SharedFid>> fid = Fid();
   if (!fid.ok()) return false;
   Result<gofer::File> file = client().Walk((*fid)->handle, name);
