@@ -4,11 +4,38 @@ namespace sandboxd::syscalls {
 namespace {
 
 // One line a family; a family that is not in this list is not in the kernel.
+// clang-format off
 constexpr RowsFunction kFamilies[] = {
-    OpenRows,  ReadWriteRows, StatRows,  DirRows,   AttrRows,   MmRows,    ProcessRows,
-    ExecRows,  WaitRows,      PrctlRows, CredsRows, SignalRows, TimeRows,  TimerRows,
-    SchedRows, SystemRows,    FutexRows, PollRows,  EpollRows,  EventRows, RefusedRows,
+    XattrRows,
+    WaitRows,
+    SystemRows,
+    PrctlRows,
+    PipeRows,
+    TimerRows,
+    ReadWriteRows,
+    PollRows,
+    AttrRows,
+    IoctlRows,
+    SchedRows,
+    SyncRows,
+    EpollRows,
+    CredsRows,
+    SpliceRows,
+    FutexRows,
+    MountRows,
+    TimeRows,
+    SignalRows,
+    StatRows,
+    DirRows,
+    MmRows,
+    EventRows,
+    FcntlRows,
+    OpenRows,
+    ExecRows,
+    ProcessRows,
+    RefusedRows,
 };
+// clang-format on
 
 }  // namespace
 

@@ -14,6 +14,7 @@ std::span<const Row> ReadWriteRows();
 std::span<const Row> StatRows();
 std::span<const Row> DirRows();
 std::span<const Row> AttrRows();
+std::span<const Row> SyncRows();
 std::span<const Row> FcntlRows();
 std::span<const Row> IoctlRows();
 std::span<const Row> MountRows();

@@ -1,48 +1,49 @@
-// Changing attributes: chmod(2), chown(2), utimensat(2), truncate(2).
+// chmod(2), chown(2), utime(2), utimensat(2), truncate(2), ftruncate(2).
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/time.h>
+#include <utime.h>
 
-#include "kernel/syscalls/at.h"
 #include "kernel/syscalls/families.h"
+#include "kernel/syscalls/paths.h"
 #include "kernel/time/clock.h"
-#include "kernel/vfs/fd_table.h"
 
 namespace sandboxd::syscalls {
 namespace {
 
+vfs::Vfs& VfsOf(Task& t) { return t.kernel().vfs(); }
+
 Result<void> SysFchmodat(Task& t, FdNum dirfd, UserPath path, uint32_t mode) {
-  vfs::Path found = TRY(ResolveAt(t, dirfd, path, 0, FollowByDefault::kYes));
-  return t.kernel().vfs().Chmod(t, found, mode);
+  return VfsOf(t).Chmod(t, TRY(ResolveUserPath(t, dirfd, path, Follow::kYes)), mode);
 }
 Result<void> SysChmod(Task& t, UserPath path, uint32_t mode) {
   return SysFchmodat(t, kCwd, path, mode);
 }
 Result<void> SysFchmod(Task& t, FdNum fd, uint32_t mode) {
-  Ref<vfs::File> file = TRY(t.files().GetForIo(fd));
-  return t.kernel().vfs().Chmod(t, file->path(), mode);
+  return VfsOf(t).Chmod(t, TRY(t.files().GetForIo(fd))->path(), mode);
 }
 
-// chown(2): -1 leaves an id as it is; one that the caller's user namespace does not map is EINVAL.
-Result<void> ChownPath(Task& t, const vfs::Path& path, uint32_t uid, uint32_t gid) {
-  creds::CredRef c = t.credentials();
-  std::optional<vfs::KUid> new_uid;
-  std::optional<vfs::KGid> new_gid;
+Result<void> ChownPath(Task& t, const vfs::Path& place, uint32_t uid, uint32_t gid) {
+  creds::CredRef creds = t.credentials();
+  std::optional<vfs::KUid> kuid;
+  std::optional<vfs::KGid> kgid;
+  // chown(2): -1 leaves the id alone; an id that the user namespace does not map is EINVAL.
   if (uid != UINT32_MAX) {
-    new_uid = c->user_ns->ToKUid(uid);
-    if (!new_uid) return Errno::kEINVAL;
+    kuid = creds->user_ns->ToKUid(uid);
+    if (!kuid) return Errno::kEINVAL;
   }
   if (gid != UINT32_MAX) {
-    new_gid = c->user_ns->ToKGid(gid);
-    if (!new_gid) return Errno::kEINVAL;
+    kgid = creds->user_ns->ToKGid(gid);
+    if (!kgid) return Errno::kEINVAL;
   }
-  return t.kernel().vfs().Chown(t, path, new_uid, new_gid);
+  return VfsOf(t).Chown(t, place, kuid, kgid);
 }
 
 Result<void> SysFchownat(Task& t, FdNum dirfd, UserPath path, uint32_t uid, uint32_t gid,
                          int32_t flags) {
   if ((flags & ~(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH)) != 0) return Errno::kEINVAL;
-  vfs::Path found = TRY(ResolveAt(t, dirfd, path, flags, FollowByDefault::kYes));
-  return ChownPath(t, found, uid, gid);
+  Follow follow = (flags & AT_SYMLINK_NOFOLLOW) != 0 ? Follow::kNo : Follow::kYes;
+  return ChownPath(t, TRY(ResolveUserPath(t, dirfd, path, follow, flags)), uid, gid);
 }
 Result<void> SysChown(Task& t, UserPath path, uint32_t uid, uint32_t gid) {
   return SysFchownat(t, kCwd, path, uid, gid, 0);
@@ -51,83 +52,91 @@ Result<void> SysLchown(Task& t, UserPath path, uint32_t uid, uint32_t gid) {
   return SysFchownat(t, kCwd, path, uid, gid, AT_SYMLINK_NOFOLLOW);
 }
 Result<void> SysFchown(Task& t, FdNum fd, uint32_t uid, uint32_t gid) {
-  Ref<vfs::File> file = TRY(t.files().GetForIo(fd));
-  return ChownPath(t, file->path(), uid, gid);
+  return ChownPath(t, TRY(t.files().GetForIo(fd))->path(), uid, gid);
 }
 
-using TimeUpdate = vfs::Vfs::TimeUpdate;
-struct Times {
-  TimeUpdate atime, mtime;
+using Update = vfs::Vfs::TimeUpdate;
+
+Result<Update> UpdateOf(const time::Timespec& ts) {
+  if (ts.nsec == UTIME_NOW) return Update{Update::Kind::kNow, {}};
+  if (ts.nsec == UTIME_OMIT) return Update{Update::Kind::kOmit, {}};
+  if (ts.nsec < 0 || ts.nsec > 999'999'999) return Errno::kEINVAL;
+  return Update{Update::Kind::kSet, {ts.sec, static_cast<uint32_t>(ts.nsec)}};
+}
+
+struct BothTimes {
+  Update atime, mtime;  // now, unless told otherwise
+  bool nothing() const {
+    return atime.kind == Update::Kind::kOmit && mtime.kind == Update::Kind::kOmit;
+  }
 };
 
-Result<TimeUpdate> FromTimespec(const time::Timespec& ts) {
-  if (ts.nsec == UTIME_NOW) return TimeUpdate{TimeUpdate::Kind::kNow, {}};
-  if (ts.nsec == UTIME_OMIT) return TimeUpdate{TimeUpdate::Kind::kOmit, {}};
-  if (ts.nsec < 0 || ts.nsec >= 1'000'000'000) return Errno::kEINVAL;
-  return TimeUpdate{TimeUpdate::Kind::kSet, {ts.sec, static_cast<uint32_t>(ts.nsec)}};
-}
-
-Result<TimeUpdate> FromTimeval(const time::Timeval& tv) {
-  if (tv.usec < 0 || tv.usec >= 1'000'000) return Errno::kEINVAL;
-  return TimeUpdate{TimeUpdate::Kind::kSet, {tv.sec, static_cast<uint32_t>(tv.usec * 1000)}};
-}
-
-// A null path means the file that `dirfd` refers to (futimens).
-Result<void> SetTimesAt(Task& t, FdNum dirfd, UserPath path, const Times& times, int flags) {
-  if (times.atime.kind == TimeUpdate::Kind::kOmit && times.mtime.kind == TimeUpdate::Kind::kOmit)
-    return Ok();
-  if ((flags & ~(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH)) != 0) return Errno::kEINVAL;
-  if (path.null() && dirfd != kCwd) {
+Result<void> SetTimesAt(Task& t, FdNum dirfd, UserPath path, const BothTimes& times, int flags) {
+  // futimens(3): a null path is the descriptor itself.
+  if (path.null() && !(dirfd == kCwd)) {
     if (flags != 0) return Errno::kEINVAL;
     Ref<vfs::File> file = TRY(t.files().GetForIo(dirfd));
-    return t.kernel().vfs().SetTimes(t, file->path(), times.atime, times.mtime);
+    return VfsOf(t).SetTimes(t, file->path(), times.atime, times.mtime);
   }
-  vfs::Path found = TRY(ResolveAt(t, dirfd, path, flags, FollowByDefault::kYes));
-  return t.kernel().vfs().SetTimes(t, found, times.atime, times.mtime);
+  if ((flags & ~(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH)) != 0) return Errno::kEINVAL;
+  Follow follow = (flags & AT_SYMLINK_NOFOLLOW) != 0 ? Follow::kNo : Follow::kYes;
+  vfs::Path place = TRY(ResolveUserPath(t, dirfd, path, follow, flags));
+  return VfsOf(t).SetTimes(t, place, times.atime, times.mtime);
 }
 
-Result<void> SysUtimensat(Task& t, FdNum dirfd, UserPath path, UserAddr times, int32_t flags) {
-  Times update;
-  if (!times.null()) {
-    auto pair = TRY(t.memory().ReadArray<time::Timespec>(times, 2));
-    update = {TRY(FromTimespec(pair[0])), TRY(FromTimespec(pair[1]))};
+Result<void> SysUtimensat(Task& t, FdNum dirfd, UserPath path, UserAddr times_addr, int32_t flags) {
+  BothTimes times;
+  if (!times_addr.null()) {
+    auto ts = TRY(t.memory().ReadArray<time::Timespec>(times_addr, 2));
+    times = {TRY(UpdateOf(ts[0])), TRY(UpdateOf(ts[1]))};
+    // "If both are UTIME_OMIT, the path is not even looked at."
+    if (times.nothing()) return Ok();
   }
-  return SetTimesAt(t, dirfd, path, update, flags);
+  return SetTimesAt(t, dirfd, path, times, flags);
 }
 
-Result<void> SysFutimesat(Task& t, FdNum dirfd, UserPath path, UserAddr times) {
-  Times update;
-  if (!times.null()) {
-    auto pair = TRY(t.memory().ReadArray<time::Timeval>(times, 2));
-    update = {TRY(FromTimeval(pair[0])), TRY(FromTimeval(pair[1]))};
+Result<void> SysFutimesat(Task& t, FdNum dirfd, UserPath path, UserAddr times_addr) {
+  BothTimes times;
+  if (!times_addr.null()) {
+    auto tv = TRY(t.memory().ReadArray<timeval>(times_addr, 2));
+    for (const timeval& v : tv) {
+      if (v.tv_usec < 0 || v.tv_usec > 999'999) return Errno::kEINVAL;
+    }
+    auto set = [](const timeval& v) {
+      return Update{Update::Kind::kSet, {v.tv_sec, static_cast<uint32_t>(v.tv_usec * 1000)}};
+    };
+    times = {set(tv[0]), set(tv[1])};
   }
-  return SetTimesAt(t, dirfd, path, update, 0);
+  return SetTimesAt(t, dirfd, path, times, 0);
 }
 Result<void> SysUtimes(Task& t, UserPath path, UserAddr times) {
   return SysFutimesat(t, kCwd, path, times);
 }
-
-Result<void> SysUtime(Task& t, UserPath path, UserAddr times) {
-  Times update;
-  if (!times.null()) {
-    auto pair = TRY(t.memory().ReadArray<int64_t>(times, 2));  // struct utimbuf: seconds
-    update.atime = {TimeUpdate::Kind::kSet, {pair[0], 0}};
-    update.mtime = {TimeUpdate::Kind::kSet, {pair[1], 0}};
+Result<void> SysUtime(Task& t, UserPath path, UserAddr times_addr) {
+  BothTimes times;
+  if (!times_addr.null()) {
+    utimbuf b = TRY(t.memory().Read<utimbuf>(times_addr));
+    times = {{Update::Kind::kSet, {b.actime, 0}}, {Update::Kind::kSet, {b.modtime, 0}}};
   }
-  return SetTimesAt(t, kCwd, path, update, 0);
+  return SetTimesAt(t, kCwd, path, times, 0);
 }
 
-Result<void> SysTruncate(Task& t, UserPath path, int64_t length) {
-  if (length < 0) return Errno::kEINVAL;
-  vfs::Path found = TRY(ResolveAt(t, kCwd, path, 0, FollowByDefault::kYes));
-  return t.kernel().vfs().Truncate(t, found, length);
+Result<void> SysTruncate(Task& t, UserPath path, int64_t size) {
+  if (size < 0) return Errno::kEINVAL;
+  return VfsOf(t).Truncate(t, TRY(ResolveUserPath(t, kCwd, path, Follow::kYes)), size);
 }
 
-Result<void> SysFtruncate(Task& t, FdNum fd, int64_t length) {
-  if (length < 0) return Errno::kEINVAL;
+Result<void> SysFtruncate(Task& t, FdNum fd, int64_t size) {
+  if (size < 0) return Errno::kEINVAL;
   Ref<vfs::File> file = TRY(t.files().GetForIo(fd));
-  if (!file->writable() || !file->inode()->IsRegular()) return Errno::kEINVAL;
-  return file->Truncate(t, static_cast<uint64_t>(length));
+  if (!file->inode()->IsRegular() || !file->writable()) return Errno::kEINVAL;
+  uint64_t wanted = static_cast<uint64_t>(size);
+  uint64_t old = TRY(file->GetAttr()).size;
+  if (wanted > old) {
+    uint64_t more = wanted - old;
+    if (TRY(vfs::LimitWrite(t, static_cast<int64_t>(old), more)) < more) return Errno::kEFBIG;
+  }
+  return file->Truncate(t, wanted);
 }
 
 constexpr Row kRows[] = {

@@ -1,160 +1,157 @@
-// read(2), write(2), their vector and positional relatives, and lseek(2).
+// read(2), write(2), readv(2), pread(2), preadv2(2) and lseek(2), with their relatives.
 #include <fcntl.h>
 #include <linux/fs.h>
-#include <unistd.h>
+
+#include <algorithm>
 
 #include "kernel/syscalls/blocking_io.h"
 #include "kernel/syscalls/families.h"
-#include "kernel/vfs/fd_table.h"
+#include "kernel/vfs/inode.h"
 
 namespace sandboxd::syscalls {
 namespace {
 
-Result<Ref<vfs::File>> ReadableFile(Task& t, FdNum fd) {
+constexpr int kRwfNoAppend = 0x20;  // RWF_NOAPPEND, younger than our headers
+
+// rw_verify_area: a count beyond SSIZE_MAX is EINVAL, beyond MAX_RW_COUNT it is cut.
+Result<size_t> CheckCount(uint64_t count) {
+  if (count > INT64_MAX) return Errno::kEINVAL;
+  return std::min<uint64_t>(count, mm::kMaxRwCount);
+}
+
+Transfer HowOf(const vfs::File& file, std::optional<int64_t> at = std::nullopt) {
+  Transfer how;
+  how.at = at;
+  how.nonblocking = file.nonblocking();
+  how.options.sync = (file.flags() & O_SYNC) == O_SYNC;
+  how.options.data_sync = (file.flags() & O_DSYNC) != 0;
+  return how;
+}
+
+Result<Ref<vfs::File>> GetReadable(Task& t, FdNum fd) {
   Ref<vfs::File> file = TRY(t.files().GetForIo(fd));
   if (!file->readable()) return Errno::kEBADF;
   return file;
 }
 
-Result<Ref<vfs::File>> WritableFile(Task& t, FdNum fd) {
+Result<Ref<vfs::File>> GetWritable(Task& t, FdNum fd) {
   Ref<vfs::File> file = TRY(t.files().GetForIo(fd));
   if (!file->writable()) return Errno::kEBADF;
   return file;
 }
 
-// access_ok(): a range that leaves the address space is a fault whatever is mapped.
-Result<size_t> CheckBuffer(UserAddr buffer, uint64_t count) {
-  auto end = CheckedAdd<uint64_t>(buffer.value, count);
-  if (!end || *end > platform::kApplicationEnd.value) return Errno::kEFAULT;
-  return static_cast<size_t>(std::min<uint64_t>(count, mm::kMaxRwCount));
-}
-
-vfs::ReadWriteOptions OptionsOf(const vfs::File& file, int rwf = 0) {
-  vfs::ReadWriteOptions options;
-  options.append = (rwf & RWF_APPEND) != 0;
-  options.sync = (file.flags() & O_SYNC) == O_SYNC || (rwf & RWF_SYNC) != 0;
-  options.data_sync = (file.flags() & O_DSYNC) != 0 || (rwf & RWF_DSYNC) != 0;
-  return options;
+// For calls with an offset: it is checked before the descriptor, seekability before the mode.
+Result<Ref<vfs::File>> GetSeekable(Task& t, FdNum fd, int64_t offset) {
+  if (offset < 0) return Errno::kEINVAL;
+  Ref<vfs::File> file = TRY(t.files().GetForIo(fd));
+  if (!file->seekable()) return Errno::kESPIPE;
+  return file;
 }
 
 Result<uint64_t> SysRead(Task& t, FdNum fd, UserAddr buffer, uint64_t count) {
-  Ref<vfs::File> file = TRY(ReadableFile(t, fd));
-  size_t n = TRY(CheckBuffer(buffer, count));
-  mm::UserSink sink(t.memory(), buffer, n);
-  return BlockingRead(t, *file, sink, file->nonblocking());
+  Ref<vfs::File> file = TRY(GetReadable(t, fd));
+  mm::UserSink sink(t.memory(), buffer, TRY(CheckCount(count)));
+  return ReadFile(t, *file, sink, HowOf(*file));
 }
 
 Result<uint64_t> SysWrite(Task& t, FdNum fd, UserAddr buffer, uint64_t count) {
-  Ref<vfs::File> file = TRY(WritableFile(t, fd));
-  size_t n = TRY(CheckBuffer(buffer, count));
-  mm::UserSource source(t.memory(), buffer, n);
-  return BlockingWrite(t, *file, source, OptionsOf(*file), file->nonblocking());
-}
-
-Result<uint64_t> SysReadv(Task& t, FdNum fd, UserAddr iov, uint64_t iovcnt) {
-  Ref<vfs::File> file = TRY(ReadableFile(t, fd));
-  mm::UserSink sink(t.memory(), TRY(t.memory().ReadIoVec(iov, iovcnt)));
-  return BlockingRead(t, *file, sink, file->nonblocking());
-}
-
-Result<uint64_t> SysWritev(Task& t, FdNum fd, UserAddr iov, uint64_t iovcnt) {
-  Ref<vfs::File> file = TRY(WritableFile(t, fd));
-  mm::UserSource source(t.memory(), TRY(t.memory().ReadIoVec(iov, iovcnt)));
-  return BlockingWrite(t, *file, source, OptionsOf(*file), file->nonblocking());
-}
-
-Result<uint64_t> ReadAtOffset(Task& t, vfs::File& file, mm::IoSink& sink, int64_t offset) {
-  if (!file.seekable()) return Errno::kESPIPE;
-  if (!file.readable()) return Errno::kEBADF;
-  size_t n = TRY(file.ReadAt(t, sink, offset));
-  return uint64_t{n};
-}
-
-Result<uint64_t> WriteAtOffset(Task& t, vfs::File& file, mm::IoSource& source, int64_t offset,
-                               const vfs::ReadWriteOptions& options) {
-  if (!file.seekable()) return Errno::kESPIPE;
-  if (!file.writable()) return Errno::kEBADF;
-  size_t n = TRY(file.WriteAt(t, source, offset, options));
-  return uint64_t{n};
+  Ref<vfs::File> file = TRY(GetWritable(t, fd));
+  mm::UserSource source(t.memory(), buffer, TRY(CheckCount(count)));
+  return WriteFile(t, *file, source, HowOf(*file));
 }
 
 Result<uint64_t> SysPread64(Task& t, FdNum fd, UserAddr buffer, uint64_t count, int64_t offset) {
-  if (offset < 0) return Errno::kEINVAL;
-  Ref<vfs::File> file = TRY(t.files().GetForIo(fd));
-  size_t n = TRY(CheckBuffer(buffer, count));
-  mm::UserSink sink(t.memory(), buffer, n);
-  return ReadAtOffset(t, *file, sink, offset);
+  Ref<vfs::File> file = TRY(GetSeekable(t, fd, offset));
+  if (!file->readable()) return Errno::kEBADF;
+  mm::UserSink sink(t.memory(), buffer, TRY(CheckCount(count)));
+  return ReadFile(t, *file, sink, HowOf(*file, offset));
 }
 
 Result<uint64_t> SysPwrite64(Task& t, FdNum fd, UserAddr buffer, uint64_t count, int64_t offset) {
-  if (offset < 0) return Errno::kEINVAL;
-  Ref<vfs::File> file = TRY(t.files().GetForIo(fd));
-  size_t n = TRY(CheckBuffer(buffer, count));
-  mm::UserSource source(t.memory(), buffer, n);
-  return WriteAtOffset(t, *file, source, offset, OptionsOf(*file));
+  Ref<vfs::File> file = TRY(GetSeekable(t, fd, offset));
+  if (!file->writable()) return Errno::kEBADF;
+  mm::UserSource source(t.memory(), buffer, TRY(CheckCount(count)));
+  return WriteFile(t, *file, source, HowOf(*file, offset));
 }
 
-// The offset comes in two halves for the sake of 32-bit machines; on 64-bit ones the low half holds
-// it all.
-Result<uint64_t> SysPreadv(Task& t, FdNum fd, UserAddr iov, uint64_t iovcnt, int64_t offset,
-                           uint64_t) {
-  if (offset < 0) return Errno::kEINVAL;
-  Ref<vfs::File> file = TRY(t.files().GetForIo(fd));
-  if (!file->seekable()) return Errno::kESPIPE;
+Result<uint64_t> SysReadv(Task& t, FdNum fd, UserAddr iov, uint64_t iovcnt) {
+  Ref<vfs::File> file = TRY(GetReadable(t, fd));
   mm::UserSink sink(t.memory(), TRY(t.memory().ReadIoVec(iov, iovcnt)));
-  return ReadAtOffset(t, *file, sink, offset);
+  return ReadFile(t, *file, sink, HowOf(*file));
 }
 
-Result<uint64_t> SysPwritev(Task& t, FdNum fd, UserAddr iov, uint64_t iovcnt, int64_t offset,
-                            uint64_t) {
-  if (offset < 0) return Errno::kEINVAL;
-  Ref<vfs::File> file = TRY(t.files().GetForIo(fd));
-  if (!file->seekable()) return Errno::kESPIPE;
+Result<uint64_t> SysWritev(Task& t, FdNum fd, UserAddr iov, uint64_t iovcnt) {
+  Ref<vfs::File> file = TRY(GetWritable(t, fd));
   mm::UserSource source(t.memory(), TRY(t.memory().ReadIoVec(iov, iovcnt)));
-  return WriteAtOffset(t, *file, source, offset, OptionsOf(*file));
+  return WriteFile(t, *file, source, HowOf(*file));
 }
 
-constexpr int32_t kReadFlags = RWF_HIPRI | RWF_NOWAIT;
-constexpr int32_t kWriteFlags = RWF_HIPRI | RWF_NOWAIT | RWF_SYNC | RWF_DSYNC | RWF_APPEND;
+// preadv2(2): "EOPNOTSUPP: an unknown flag is specified in flags".
+Result<void> ApplyRwf(int32_t flags, bool write, Transfer& how) {
+  int known = RWF_HIPRI | RWF_NOWAIT;
+  if (write) known |= RWF_DSYNC | RWF_SYNC | RWF_APPEND | kRwfNoAppend;
+  if ((flags & ~known) != 0) return Errno::kEOPNOTSUPP;
+  if ((flags & RWF_APPEND) != 0 && (flags & kRwfNoAppend) != 0) return Errno::kEINVAL;
+  how.nonblocking = how.nonblocking || (flags & RWF_NOWAIT) != 0;
+  how.options.append = (flags & RWF_APPEND) != 0;
+  how.options.no_append = (flags & kRwfNoAppend) != 0;
+  how.options.sync = how.options.sync || (flags & RWF_SYNC) != 0;
+  how.options.data_sync = how.options.data_sync || (flags & RWF_DSYNC) != 0;
+  return Ok();
+}
 
-// preadv2(2): an offset of -1 uses the file position.
+// The offset comes in two halves; on x86-64 the low one has it all.
 Result<uint64_t> SysPreadv2(Task& t, FdNum fd, UserAddr iov, uint64_t iovcnt, int64_t offset,
                             uint64_t, int32_t flags) {
-  if (offset < -1) return Errno::kEINVAL;
-  Ref<vfs::File> file = TRY(offset == -1 ? ReadableFile(t, fd) : t.files().GetForIo(fd));
-  if (offset >= 0 && !file->seekable()) return Errno::kESPIPE;
+  bool at_position = offset == -1;
+  Ref<vfs::File> file = TRY(at_position ? t.files().GetForIo(fd) : GetSeekable(t, fd, offset));
+  if (!file->readable()) return Errno::kEBADF;
+  Transfer how = HowOf(*file, at_position ? std::nullopt : std::optional<int64_t>(offset));
   mm::UserSink sink(t.memory(), TRY(t.memory().ReadIoVec(iov, iovcnt)));
-  if ((flags & ~(kReadFlags | kWriteFlags)) != 0) return Errno::kEOPNOTSUPP;
-  if (offset >= 0) return ReadAtOffset(t, *file, sink, offset);
-  return BlockingRead(t, *file, sink, file->nonblocking() || (flags & RWF_NOWAIT) != 0);
+  TRY(ApplyRwf(flags, /*write=*/false, how));
+  return ReadFile(t, *file, sink, how);
 }
 
 Result<uint64_t> SysPwritev2(Task& t, FdNum fd, UserAddr iov, uint64_t iovcnt, int64_t offset,
                              uint64_t, int32_t flags) {
-  if (offset < -1) return Errno::kEINVAL;
-  Ref<vfs::File> file = TRY(offset == -1 ? WritableFile(t, fd) : t.files().GetForIo(fd));
-  if (offset >= 0 && !file->seekable()) return Errno::kESPIPE;
+  bool at_position = offset == -1;
+  Ref<vfs::File> file = TRY(at_position ? t.files().GetForIo(fd) : GetSeekable(t, fd, offset));
+  if (!file->writable()) return Errno::kEBADF;
+  Transfer how = HowOf(*file, at_position ? std::nullopt : std::optional<int64_t>(offset));
   mm::UserSource source(t.memory(), TRY(t.memory().ReadIoVec(iov, iovcnt)));
-  if ((flags & ~kWriteFlags) != 0) return Errno::kEOPNOTSUPP;
-  vfs::ReadWriteOptions options = OptionsOf(*file, flags);
-  if (offset >= 0) return WriteAtOffset(t, *file, source, offset, options);
-  return BlockingWrite(t, *file, source, options, file->nonblocking() || (flags & RWF_NOWAIT) != 0);
+  TRY(ApplyRwf(flags, /*write=*/true, how));
+  return WriteFile(t, *file, source, how);
 }
 
-Result<uint64_t> SysLseek(Task& t, FdNum fd, int64_t offset, uint32_t whence) {
+Result<uint64_t> SysPreadv(Task& t, FdNum fd, UserAddr iov, uint64_t iovcnt, int64_t offset,
+                           uint64_t high) {
+  if (offset < 0) return Errno::kEINVAL;
+  return SysPreadv2(t, fd, iov, iovcnt, offset, high, 0);
+}
+
+Result<uint64_t> SysPwritev(Task& t, FdNum fd, UserAddr iov, uint64_t iovcnt, int64_t offset,
+                            uint64_t high) {
+  if (offset < 0) return Errno::kEINVAL;
+  return SysPwritev2(t, fd, iov, iovcnt, offset, high, 0);
+}
+
+Result<uint64_t> SysLseek(Task& t, FdNum fd, int64_t offset, int32_t whence) {
   Ref<vfs::File> file = TRY(t.files().GetForIo(fd));
-  if (whence > SEEK_HOLE) return Errno::kEINVAL;
-  if (!file->seekable()) return Errno::kESPIPE;
-  int64_t position = TRY(file->Seek(t, offset, static_cast<int>(whence)));
-  return static_cast<uint64_t>(position);
+  if (whence < SEEK_SET || whence > SEEK_HOLE) return Errno::kEINVAL;
+  return static_cast<uint64_t>(TRY(file->Seek(t, offset, whence)));
 }
 
 constexpr Row kRows[] = {
-    Full<SysRead>(SYS_read, "read"),          Full<SysWrite>(SYS_write, "write"),
-    Full<SysReadv>(SYS_readv, "readv"),       Full<SysWritev>(SYS_writev, "writev"),
-    Full<SysPread64>(SYS_pread64, "pread64"), Full<SysPwrite64>(SYS_pwrite64, "pwrite64"),
-    Full<SysPreadv>(SYS_preadv, "preadv"),    Full<SysPwritev>(SYS_pwritev, "pwritev"),
-    Full<SysPreadv2>(SYS_preadv2, "preadv2"), Full<SysPwritev2>(SYS_pwritev2, "pwritev2"),
+    Full<SysRead>(SYS_read, "read"),
+    Full<SysWrite>(SYS_write, "write"),
+    Full<SysPread64>(SYS_pread64, "pread64"),
+    Full<SysPwrite64>(SYS_pwrite64, "pwrite64"),
+    Full<SysReadv>(SYS_readv, "readv"),
+    Full<SysWritev>(SYS_writev, "writev"),
+    Full<SysPreadv>(SYS_preadv, "preadv"),
+    Full<SysPwritev>(SYS_pwritev, "pwritev"),
+    Partial<SysPreadv2>(SYS_preadv2, "preadv2", "RWF_HIPRI is a hint that changes nothing"),
+    Partial<SysPwritev2>(SYS_pwritev2, "pwritev2", "RWF_HIPRI is a hint that changes nothing"),
     Full<SysLseek>(SYS_lseek, "lseek"),
 };
 

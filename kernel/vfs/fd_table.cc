@@ -72,6 +72,13 @@ Result<FdNum> FdTable::Install(Ref<File> file, bool cloexec, uint64_t limit, FdN
   return FdNum(static_cast<int32_t>(n));
 }
 
+Result<void> FdTable::CheckRoom(uint64_t limit) const {
+  MutexLock lock(mutex_);
+  size_t n = lowest_free_;
+  while (n < slots_.size() && slots_[n].file != nullptr) n++;
+  return n < limit ? Ok() : Result<void>(Errno::kEMFILE);
+}
+
 Result<std::vector<FdNum>> FdTable::InstallMany(const std::vector<Ref<File>>& files, bool cloexec,
                                                 uint64_t limit) {
   std::vector<FdNum> numbers;

@@ -25,6 +25,8 @@ class FdTable : public RefCounted {
   // The lowest free number ≥ `from` and < `limit` (RLIMIT_NOFILE); EMFILE. EINVAL if from ≥ limit
   // for F_DUPFD.
   Result<FdNum> Install(Ref<File> file, bool cloexec, uint64_t limit, FdNum from = FdNum(0));
+  // EMFILE if Install would fail now: asked before work that would have to be undone.
+  Result<void> CheckRoom(uint64_t limit) const;
   // All or none.
   Result<std::vector<FdNum>> InstallMany(const std::vector<Ref<File>>& files, bool cloexec,
                                          uint64_t limit);

@@ -113,6 +113,9 @@ class File : public RefCounted {
   // An fd of this file was closed by `c`. (The FdTable has dropped the POSIX locks.)
   virtual void OnFdClosed(Caller& c);
 
+  // Does a blocking write(2) go on until everything is written? Pipes, stream sockets, terminals.
+  virtual bool continues_writes() const { return false; }
+
   // Pipes and fifos: their end, for splice(2) and tee(2). Null for other files.
   virtual PipeEnd* pipe_end() { return nullptr; }
 

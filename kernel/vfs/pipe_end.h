@@ -21,6 +21,8 @@ class PipeEnd {
   virtual void Discard(size_t n) = 0;
   // Appends what fits. EAGAIN if full, EPIPE without readers.
   virtual Result<size_t> Append(ConstBytes bytes) = 0;
+  // EPIPE without readers.
+  virtual Result<void> CheckReaders() const = 0;
   // Room for Append.
   virtual size_t Space() const = 0;
 

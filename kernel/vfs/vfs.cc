@@ -14,6 +14,7 @@ struct Vfs::Registries {
   std::map<std::string, std::unique_ptr<FilesystemType>, std::less<>> filesystems;
   std::map<std::pair<uint32_t, int>, DeviceOpener> char_devices;
   FifoOpener fifo_opener;
+  MemfdOpener memfd_opener;
   Ref<vfs::Mount> anonymous;
 };
 
@@ -58,6 +59,14 @@ void Vfs::SetFifoOpener(FifoOpener opener) { registries_->fifo_opener = std::mov
 Result<Ref<File>> Vfs::OpenFifo(Caller& c, const Path& path, int flags) const {
   if (!registries_->fifo_opener) return Errno::kENXIO;
   return registries_->fifo_opener(c, path, flags);
+}
+
+void Vfs::SetMemfdOpener(MemfdOpener opener) { registries_->memfd_opener = std::move(opener); }
+
+Result<Ref<File>> Vfs::OpenMemfd(Caller& c, std::string_view name,
+                                 const MemfdRequest& request) const {
+  if (!registries_->memfd_opener) return Errno::kENOSYS;
+  return registries_->memfd_opener(c, name, request);
 }
 
 Result<Ref<vfs::Mount>> Vfs::NewMount(Ref<Superblock> superblock, uint32_t flags,

@@ -53,6 +53,17 @@ class Vfs {
   void SetFifoOpener(FifoOpener opener);
   Result<Ref<File>> OpenFifo(Caller& c, const Path& path, int flags) const;
 
+  // memfd_create(2): a file open for reading and writing.
+  struct MemfdRequest {
+    bool allow_sealing = false;
+    bool executable = true;
+  };
+  using MemfdOpener =
+      std::function<Result<Ref<File>>(Caller&, std::string_view name, const MemfdRequest&)>;
+  void SetMemfdOpener(MemfdOpener opener);
+  Result<Ref<File>> OpenMemfd(Caller& c, std::string_view name,
+                              const MemfdRequest& request) const;  // ENOSYS
+
   // --- walking ---
   // ENOENT, ENOTDIR, ELOOP (40 links), ENAMETOOLONG, EACCES.
   Result<Path> Resolve(Caller& c, std::string_view path, const At& at = {}) const;

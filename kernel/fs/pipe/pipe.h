@@ -108,6 +108,7 @@ class PipeFile final : public vfs::File, public vfs::PipeEnd {
   Result<uint64_t> Ioctl(vfs::Caller& c, uint32_t command, uint64_t argument) override;
   wait::EventMask Poll(wait::EventMask interest) override;
   bool pollable() const override { return true; }
+  bool continues_writes() const override { return true; }
   void AddWaiter(wait::WaitEntry& entry, wait::EventMask mask, bool exclusive) override;
   std::string Describe() const override;
   const void* type_tag() const override { return &kTypeTag; }
@@ -118,6 +119,9 @@ class PipeFile final : public vfs::File, public vfs::PipeEnd {
   Result<size_t> Peek(Bytes dst) override { return pipe_->Peek(dst); }
   void Discard(size_t n) override { pipe_->Discard(n); }
   Result<size_t> Append(ConstBytes bytes) override { return pipe_->Append(bytes); }
+  Result<void> CheckReaders() const override {
+    return pipe_->has_readers() ? Ok() : Result<void>(Errno::kEPIPE);
+  }
   size_t Space() const override { return pipe_->Space(); }
 
   // F_GETPIPE_SZ and F_SETPIPE_SZ: EBUSY, EINVAL, EPERM above the maximum without

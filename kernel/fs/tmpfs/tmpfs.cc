@@ -205,19 +205,30 @@ Result<Ref<vfs::Superblock>> TmpfsType::Mount(vfs::Caller& c, std::string_view,
   return Ref<vfs::Superblock>(MakeRef<TmpfsSuperblock>("tmpfs", parsed, memory_));
 }
 
-MemfdFactory::MemfdFactory(vfs::Vfs& vfs, MemoryFiles& memory)
-    : superblock_(MakeRef<TmpfsSuperblock>("tmpfs", Options{}, memory)),
-      mount_(MUST(vfs.NewMount(superblock_, 0, "tmpfs"))) {}  // NewMount never fails
+namespace {
 
-Result<Ref<vfs::File>> MemfdFactory::Create(vfs::Caller& c, std::string_view name,
-                                            bool allow_sealing, bool executable) {
+Result<Ref<vfs::File>> CreateMemfd(vfs::Caller& c, const Ref<vfs::Mount>& mount,
+                                   std::string_view name,
+                                   const vfs::Vfs::MemfdRequest& request) {
+  auto& fs = static_cast<TmpfsSuperblock&>(*mount->superblock());
   creds::CredRef creds = c.credentials();
-  uint32_t mode = S_IFREG | (executable ? 0777 : 0666);
-  Ref<vfs::Inode> inode = TRY(superblock_->NewUnnamed({mode, creds->fsuid, creds->fsgid, {}}));
-  if (allow_sealing) static_cast<TmpfsRegular&>(*inode).AllowSealing(executable);
+  uint32_t mode = S_IFREG | (request.executable ? 0777 : 0666);
+  Ref<vfs::Inode> inode = TRY(fs.NewUnnamed({mode, creds->fsuid, creds->fsgid, {}}));
+  if (request.allow_sealing)
+    static_cast<TmpfsRegular&>(*inode).AllowSealing(request.executable);
   Ref<vfs::Dentry> dentry =
       vfs::Dentry::MakeUnlinked(inode, nullptr, "/memfd:" + std::string(name));
-  return inode->Open(c, vfs::Path(mount_, std::move(dentry)), O_RDWR);
+  return inode->Open(c, vfs::Path(mount, std::move(dentry)), O_RDWR);
+}
+
+}  // namespace
+
+vfs::Vfs::MemfdOpener MakeMemfdOpener(vfs::Vfs& vfs, MemoryFiles& memory) {
+  Ref<vfs::Superblock> fs = MakeRef<TmpfsSuperblock>("tmpfs", Options{}, memory);
+  Ref<vfs::Mount> mount = MUST(vfs.NewMount(std::move(fs), 0, "tmpfs"));  // never fails
+  return [mount](vfs::Caller& c, std::string_view name, const vfs::Vfs::MemfdRequest& request) {
+    return CreateMemfd(c, mount, name, request);
+  };
 }
 
 }  // namespace sandboxd::tmpfs

@@ -73,17 +73,7 @@ class TmpfsType final : public vfs::FilesystemType {
   MemoryFiles& memory_;
 };
 
-// memfd_create(2): files of an internal tmpfs. One per sandbox.
-class MemfdFactory {
- public:
-  explicit MemfdFactory(vfs::Vfs& vfs, MemoryFiles& memory = HostMemoryFiles());
-  // A file open for reading and writing. `allow_sealing`: without it F_SEAL_SEAL is set.
-  Result<Ref<vfs::File>> Create(vfs::Caller& c, std::string_view name, bool allow_sealing,
-                                bool executable);
-
- private:
-  Ref<TmpfsSuperblock> superblock_;
-  Ref<vfs::Mount> mount_;
-};
+// memfd_create(2): files of an internal tmpfs. For Vfs::SetMemfdOpener.
+vfs::Vfs::MemfdOpener MakeMemfdOpener(vfs::Vfs& vfs, MemoryFiles& memory = HostMemoryFiles());
 
 }  // namespace sandboxd::tmpfs

@@ -190,8 +190,8 @@ TEST(TmpfsOptionsTest, SizesAndModes) {
 }
 
 TEST_F(TmpfsTest, MemfdSealsHold) {
-  MemfdFactory factory(vfs_);
-  auto file = MUST(factory.Create(caller_, "x", /*allow_sealing=*/true, /*executable=*/true));
+  vfs_.SetMemfdOpener(MakeMemfdOpener(vfs_));
+  auto file = MUST(vfs_.OpenMemfd(caller_, "x", {.allow_sealing = true}));
   ASSERT_TRUE(WriteString(caller_, *file, "abc").ok());
   ASSERT_TRUE(file->inode()->AddSeals(F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_SEAL).ok());
   EXPECT_TRUE(WriteString(caller_, *file, "d").Is(Errno::kEPERM));
