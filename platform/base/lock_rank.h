@@ -41,7 +41,7 @@ enum class LockRank : int {
   kEpollTree = 390,
   kEpoll = 400,
   kInodeWrite = 405,  // writers of one file, over user memory access (Linux's i_rwsem)
-  kInode = 410,  // attributes and data of one inode
+  kInode = 410,       // attributes and data of one inode
   kFileLocks = 420,
   kFileSystem = 430,  // tables of one file system instance
   kInotify = 440,

@@ -1,9 +1,15 @@
 #include "platform/base/log.h"
 
 #include <gtest/gtest.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
+#include <cstddef>
+#include <iterator>
 #include <string>
 
 #include "platform/base/format.h"
@@ -56,6 +62,30 @@ TEST_F(LogTest, LongLineIsCutAndStillEnds) {
   std::string text = Written();
   EXPECT_LE(text.find('\n'), 4096u);
   EXPECT_TRUE(text.ends_with("] next\n"));
+}
+
+// From here on this process dies of openat(2), as sandbox-kernel does once it is locked down.
+void ForbidOpening() {
+  sock_filter filter[] = {
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_openat, 0, 1),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+  };
+  sock_fprog program = {std::size(filter), filter};
+  ASSERT_EQ(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+  ASSERT_EQ(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program), 0);
+}
+
+TEST(LogDeathTest, FirstLineOpensNoFile) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");  // a fresh process: nothing is loaded yet
+  EXPECT_EXIT(
+      {
+        ForbidOpening();
+        LOG_INFO("alive");
+        _exit(0);
+      },
+      testing::ExitedWithCode(0), "alive");
 }
 
 TEST(FormatTest, GrowsWithTheText) {
