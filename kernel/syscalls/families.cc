@@ -29,6 +29,7 @@ constexpr RowsFunction kFamilies[] = {
     DirRows,
     MmRows,
     EventRows,
+    SocketRows,
     FcntlRows,
     OpenRows,
     ExecRows,

@@ -71,6 +71,56 @@ Result<void> SysTimerfdGettime(Task& t, FdNum fd, UserOut<time::Itimerspec> out)
   return out.Write(t, timer->Get());
 }
 
+// The signals of the process that makes a signalfd.
+class ProcessSignals final : public ipc::SignalSource {
+ public:
+  explicit ProcessSignals(Ref<task::ThreadGroup> group) : group_(std::move(group)) {}
+
+  std::optional<signal::SigInfo> Take(vfs::Caller& c, signal::SigSet wanted) override {
+    // Who reads through a system call is a task (vfs::Caller).
+    Task& t = *static_cast<Task*>(c.task());
+    if (((t.pending_signals() | t.group().pending_signals()) & wanted).empty()) {
+      return std::nullopt;
+    }
+    auto info = t.WaitForSignal(wanted, Nanos(0));
+    if (!info.ok()) return std::nullopt;  // another thread was faster
+    return *info;
+  }
+  signal::SigSet Pending() override {
+    signal::SigSet all = group_->pending_signals();
+    for (const Ref<Task>& t : group_->Tasks()) all = all | t->pending_signals();
+    return all;
+  }
+  void AddWaiter(wait::WaitEntry& entry, wait::EventMask mask, bool exclusive) override {
+    group_->signal_queue().Add(entry, mask, exclusive);
+  }
+
+ private:
+  const Ref<task::ThreadGroup> group_;
+};
+
+Result<uint64_t> SysSignalfd4(Task& t, int32_t fd, UserAddr mask_addr, uint64_t mask_size,
+                              int32_t flags) {
+  if ((flags & ~(SFD_CLOEXEC | SFD_NONBLOCK)) != 0) return Errno::kEINVAL;
+  if (mask_size != sizeof(signal::SigSet)) return Errno::kEINVAL;
+  auto mask = TRY(t.memory().Read<signal::SigSet>(mask_addr));
+  if (fd != -1) {
+    Ref<vfs::File> file = TRY(t.files().GetForIo(FdNum(fd)));
+    SignalFd* signals = vfs::FileAs<SignalFd>(*file);
+    if (signals == nullptr) return Errno::kEINVAL;
+    signals->set_mask(mask);
+    return static_cast<uint64_t>(fd);
+  }
+  auto file = MakeRef<SignalFd>(t.kernel().vfs().AnonymousPath("[signalfd]", 0600),
+                                O_RDWR | (flags & O_NONBLOCK),
+                                MakeRef<ProcessSignals>(t.group_ref()), mask);
+  return InstallNew(t, std::move(file), flags);
+}
+
+Result<uint64_t> SysSignalfd(Task& t, int32_t fd, UserAddr mask, uint64_t mask_size) {
+  return SysSignalfd4(t, fd, mask, mask_size, 0);
+}
+
 constexpr Row kRows[] = {
     Full<SysEventfd>(SYS_eventfd, "eventfd"),
     Full<SysEventfd2>(SYS_eventfd2, "eventfd2"),
@@ -79,6 +129,10 @@ constexpr Row kRows[] = {
     Partial<SysTimerfdSettime>(SYS_timerfd_settime, "timerfd_settime",
                                "changes of the host's clock neither move nor cancel a timer"),
     Full<SysTimerfdGettime>(SYS_timerfd_gettime, "timerfd_gettime"),
+    Partial<SysSignalfd>(SYS_signalfd, "signalfd",
+                         "after a fork the child can read but not wait for its own signals"),
+    Partial<SysSignalfd4>(SYS_signalfd4, "signalfd4",
+                          "after a fork the child can read but not wait for its own signals"),
 };
 
 }  // namespace

@@ -20,6 +20,9 @@
 namespace sandboxd::ipc {
 class FutexTable;
 }
+namespace sandboxd::net {
+class Network;
+}
 
 namespace sandboxd::task {
 
@@ -74,6 +77,7 @@ class Kernel {
   vfs::Vfs& vfs() { return *parts_.vfs; }
   time::TimerService& timers() { return timers_; }
   ipc::FutexTable& futexes() { return *futexes_; }
+  net::Network& network() { return *network_; }
   const Ref<creds::UserNamespace>& init_user_ns() const { return init_user_ns_; }
   const Ref<PidNamespace>& init_pid_ns() const { return init_pid_ns_; }
 
@@ -136,6 +140,7 @@ class Kernel {
   Mutex tree_mutex_{LockRank::kTaskTree};
   time::TimerService timers_;
   std::unique_ptr<ipc::FutexTable> futexes_;
+  std::unique_ptr<net::Network> network_;
   Ref<creds::UserNamespace> init_user_ns_;
   Ref<PidNamespace> init_pid_ns_;
   ExitListener exit_listener_;

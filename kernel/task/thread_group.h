@@ -132,6 +132,8 @@ class ThreadGroup : public RefCounted {
   std::optional<ExitStatus> exit_status() const;
   // Woken (EPOLLIN) when the group has become a zombie: pidfds.
   wait::WaitQueue& exit_queue() { return exit_queue_; }
+  // Woken (EPOLLIN) when a signal becomes pending, for the process or one of its threads: signalfd.
+  wait::WaitQueue& signal_queue() { return signal_queue_; }
   // Woken when a child changes state.
   wait::WaitQueue& child_queue() { return child_queue_; }
 
@@ -210,6 +212,7 @@ class ThreadGroup : public RefCounted {
   PidIds ids_;            // constant once it is in the tree
   bool is_init_ = false;  // of pid_ns_; likewise
   std::atomic<int> live_threads_{0};
+  wait::WaitQueue signal_queue_;
   wait::WaitQueue exit_queue_;
   wait::WaitQueue child_queue_;
 

@@ -79,6 +79,7 @@ Result<void> ThreadGroup::SendLocked(const SigInfo& info, Task* only) {
     case signal::PendingSignals::AddResult::kQueued:
       break;
   }
+  signal_queue_.Notify(EPOLLIN);
   if (only != nullptr) {
     if (only->WantsLocked(signo)) only->Poke();
   } else {

@@ -1,0 +1,194 @@
+#include "kernel/net/socket.h"
+
+#include <linux/capability.h>
+#include <sys/time.h>
+
+#include <algorithm>
+#include <climits>
+
+#include "kernel/vfs/caller.h"
+#include "kernel/vfs/inode.h"
+#include "platform/base/format.h"
+
+namespace sandboxd::net {
+namespace {
+
+// Options that are remembered and read back. What they change is a matter of network protocols
+// (keep-alive, routing); for local sockets they change nothing on Linux either.
+constexpr int kBooleans[] = {SO_DEBUG,     SO_REUSEADDR,   SO_DONTROUTE, SO_BROADCAST, SO_KEEPALIVE,
+                             SO_OOBINLINE, SO_NO_CHECK,    SO_REUSEPORT, SO_PASSCRED,  SO_PASSSEC,
+                             SO_TIMESTAMP, SO_TIMESTAMPNS, SO_RXQ_OVFL,  SO_ZEROCOPY};
+// SO_RCVTIMEO_NEW and SO_SNDTIMEO_NEW of asm-generic/socket.h.
+constexpr int kReceiveTimeoutNew = 66, kSendTimeoutNew = 67;
+// socket(7): net.core.{r,w}mem_max, and the smallest buffers.
+constexpr uint32_t kBufferMax = 212992;
+constexpr uint32_t kSendBufferMin = 4608, kReceiveBufferMin = 2304;
+
+bool IsBoolean(int name) { return std::ranges::find(kBooleans, name) != std::end(kBooleans); }
+
+template <typename T>
+std::vector<std::byte> Value(const T& value) {
+  ConstBytes bytes = AsBytes(value);
+  return {bytes.begin(), bytes.end()};
+}
+
+template <typename T>
+Result<T> Decode(ConstBytes bytes) {
+  T value;
+  if (bytes.size() < sizeof(T)) return Errno::kEINVAL;
+  memcpy(&value, bytes.data(), sizeof(T));
+  return value;
+}
+
+std::vector<std::byte> TimeoutValue(Nanos timeout) {
+  timeval tv = {};
+  tv.tv_sec = timeout.count() / 1'000'000'000;
+  tv.tv_usec = timeout.count() % 1'000'000'000 / 1000;
+  return Value(tv);
+}
+
+Result<Nanos> DecodeTimeout(ConstBytes bytes) {
+  timeval tv = TRY(Decode<timeval>(bytes));
+  if (tv.tv_usec < 0 || tv.tv_usec >= 1'000'000) return Errno::kEDOM;
+  if (tv.tv_sec < 0 || tv.tv_sec > INT_MAX) return Nanos(0);  // for ever
+  return Nanos(tv.tv_sec * 1'000'000'000 + tv.tv_usec * 1000);
+}
+
+}  // namespace
+
+Nanos Socket::receive_timeout() const {
+  MutexLock lock(options_mutex_);
+  return options_.receive_timeout;
+}
+Nanos Socket::send_timeout() const {
+  MutexLock lock(options_mutex_);
+  return options_.send_timeout;
+}
+bool Socket::pass_credentials() const {
+  MutexLock lock(options_mutex_);
+  return ((options_.flags >> SO_PASSCRED) & 1) != 0;
+}
+uint32_t Socket::send_buffer() const {
+  MutexLock lock(options_mutex_);
+  return options_.send_buffer;
+}
+
+std::string Socket::Describe() const {
+  return StrFormat("socket:[%llu]", static_cast<unsigned long long>(inode()->ino()));
+}
+
+Result<size_t> Socket::Read(vfs::Caller& c, mm::IoSink& dst) {
+  return TRY(Receive(c, dst, 0)).length;
+}
+
+Result<size_t> Socket::Write(vfs::Caller& c, mm::IoSource& src, const vfs::ReadWriteOptions&) {
+  SendRequest request;
+  return Send(c, src, request);
+}
+
+Result<std::vector<std::byte>> Socket::GetOption(vfs::Caller&, int level, int name) {
+  if (level != SOL_SOCKET) return Errno::kENOPROTOOPT;
+  switch (name) {
+    case SO_TYPE:
+      return Value(int32_t{type()});
+    case SO_DOMAIN:
+      return Value(int32_t{family()});
+    case SO_PROTOCOL:
+      return Value(int32_t{protocol()});
+    case SO_ERROR:
+      return Value(int32_t{TakeError()});
+    case SO_ACCEPTCONN:
+      return Value(int32_t{listening() ? 1 : 0});
+  }
+  MutexLock lock(options_mutex_);
+  switch (name) {
+    case SO_SNDBUF:
+      return Value(options_.send_buffer);
+    case SO_RCVBUF:
+      return Value(options_.receive_buffer);
+    case SO_RCVTIMEO:
+    case kReceiveTimeoutNew:
+      return TimeoutValue(options_.receive_timeout);
+    case SO_SNDTIMEO:
+    case kSendTimeoutNew:
+      return TimeoutValue(options_.send_timeout);
+    case SO_LINGER:
+      return Value(std::array<int32_t, 2>{options_.linger_on, options_.linger_seconds});
+    case SO_RCVLOWAT:
+      return Value(options_.receive_low_water);
+    case SO_SNDLOWAT:
+      return Value(int32_t{1});
+    case SO_PRIORITY:
+      return Value(options_.priority);
+    default:
+      if (!IsBoolean(name)) return Errno::kENOPROTOOPT;
+      return Value(static_cast<int32_t>((options_.flags >> name) & 1));
+  }
+}
+
+Result<void> Socket::SetOption(vfs::Caller& c, int level, int name, ConstBytes bytes) {
+  if (level != SOL_SOCKET) return Errno::kENOPROTOOPT;
+  const bool admin = c.credentials()->CapableInit(CAP_NET_ADMIN);
+  switch (name) {
+    case SO_RCVTIMEO:
+    case kReceiveTimeoutNew:
+    case SO_SNDTIMEO:
+    case kSendTimeoutNew: {
+      Nanos timeout = TRY(DecodeTimeout(bytes));
+      MutexLock lock(options_mutex_);
+      bool receive = name == SO_RCVTIMEO || name == kReceiveTimeoutNew;
+      (receive ? options_.receive_timeout : options_.send_timeout) = timeout;
+      return Ok();
+    }
+    case SO_LINGER: {
+      auto value = TRY((Decode<std::array<int32_t, 2>>(bytes)));
+      MutexLock lock(options_mutex_);
+      options_.linger_on = value[0] != 0 ? 1 : 0;
+      options_.linger_seconds = value[1];
+      return Ok();
+    }
+  }
+  auto value = TRY(Decode<int32_t>(bytes));
+  // socket(7): "The kernel doubles this value".
+  auto buffer = [&](uint32_t min, bool force) {
+    uint32_t wanted = static_cast<uint32_t>(std::clamp(value, 0, INT_MAX / 2));
+    return std::max(min, 2 * (force ? wanted : std::min(wanted, kBufferMax)));
+  };
+  MutexLock lock(options_mutex_);
+  switch (name) {
+    case SO_SNDBUFFORCE:
+    case SO_RCVBUFFORCE:
+      if (!admin) return Errno::kEPERM;
+      break;
+    case SO_TYPE:
+    case SO_DOMAIN:
+    case SO_PROTOCOL:
+    case SO_ERROR:
+    case SO_ACCEPTCONN:
+      return Errno::kENOPROTOOPT;
+  }
+  switch (name) {
+    case SO_SNDBUF:
+    case SO_SNDBUFFORCE:
+      options_.send_buffer = buffer(kSendBufferMin, name == SO_SNDBUFFORCE);
+      return Ok();
+    case SO_RCVBUF:
+    case SO_RCVBUFFORCE:
+      options_.receive_buffer = buffer(kReceiveBufferMin, name == SO_RCVBUFFORCE);
+      return Ok();
+    case SO_RCVLOWAT:
+      options_.receive_low_water = value <= 0 ? 1 : value;
+      return Ok();
+    case SO_PRIORITY:
+      if ((value < 0 || value > 6) && !admin) return Errno::kEPERM;
+      options_.priority = value;
+      return Ok();
+    default:
+      if (!IsBoolean(name)) return Errno::kENOPROTOOPT;
+      options_.flags &= ~(uint64_t{1} << name);
+      options_.flags |= uint64_t{value != 0} << name;
+      return Ok();
+  }
+}
+
+}  // namespace sandboxd::net
