@@ -1,6 +1,7 @@
 // socket(2) and its relatives.
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 
 #include <algorithm>
