@@ -100,14 +100,6 @@ Outcome<void> ApplyBundle(const v1::ContainerSpec& spec, const Caller& caller,
   return {};
 }
 
-// What the gofer's command line can't carry.
-Outcome<void> CheckGoferPath(const GoferSource& source) {
-  if (source.path.find(',') == std::string::npos) return {};
-  return Error(v1::ERROR_REASON_FEATURE_UNSUPPORTED,
-               "a path with a comma can't be mounted: " + source.path)
-      .With("path", source.path);
-}
-
 }  // namespace
 
 Outcome<ResolvedContainer> ResolveContainer(const v1::CreateSandboxRequest& request,
@@ -128,7 +120,6 @@ Outcome<ResolvedContainer> ResolveContainer(const v1::CreateSandboxRequest& requ
   Override(out.init_spec, spec.process());
   AddDefaultEnv(out.init_spec);
   for (const v1::Mount& mount : spec.mounts()) TRY(AddMount(mount, caller, out));
-  for (const GoferSource& bind : out.binds) TRY(CheckGoferPath(bind));
 
   if (!spec.hostname().empty()) out.create.set_hostname(spec.hostname());
   if (out.create.hostname().empty()) out.create.set_hostname(sandbox_id.substr(0, kMaxHostname));

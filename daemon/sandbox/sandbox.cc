@@ -313,7 +313,12 @@ Outcome<void> Sandbox::Delete(CallContext& context, bool force) {
     kernel_expected_to_end_ = true;
   }
   KillEverything();
-  if (auto removed = env_.store.Remove(id_); !removed.ok()) {
+  Outcome<void> removed;
+  {
+    MutexLock save_lock(save_mutex_);  // a Save that began before ends before
+    removed = env_.store.Remove(id_);
+  }
+  if (!removed.ok()) {
     MutexLock lock(mutex_);
     view_.set_state(v1::Sandbox::STATE_STOPPED);
     view_.set_state_message("it could not be deleted: " + removed.error().message());

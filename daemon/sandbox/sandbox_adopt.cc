@@ -57,6 +57,15 @@ bool Sandbox::Adopt() {
     return true;
   }
   if (auto adopted = AdoptKernel(); !adopted.ok()) {
+    bool ended;
+    {
+      MutexLock lock(mutex_);
+      ended = kernel_.Ended();
+    }
+    if (ended) {
+      AdoptDead("ended while sandboxd was not running");
+      return true;
+    }
     DAEMON_LOG(kError) << "sandbox " << id_
                        << " could not be taken over: " << adopted.error().message();
     AdoptDead("was killed because a restarted sandboxd could not take it over: " +

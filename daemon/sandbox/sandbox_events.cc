@@ -185,13 +185,14 @@ void Sandbox::Settle() {
 }
 
 void Sandbox::OnChannelLost(const std::string& why) {
-  MutexLock lock(mutex_);
-  // Usually it has ended, and its pidfd says so too. One that runs but can't be talked to is of no
-  // use to anybody.
-  if (kernel_.valid() && !kernel_.Ended() && kernel_end_cause_.empty()) {
-    kernel_end_cause_ = "was killed because it could not be talked to: " + why;
-  }
-  kernel_.Signal(SIGKILL);
+  // Usually it is ending, and its pidfd will say so in a moment. One that runs on but can't be
+  // talked to is of no use to anybody.
+  env_.loop.RunAfter(std::chrono::seconds(1), [self = Ref<Sandbox>(this), why] {
+    MutexLock lock(self->mutex_);
+    if (!self->kernel_.valid() || self->kernel_.Ended() || !self->kernel_watched_) return;
+    self->kernel_end_cause_ = "was killed because it could not be talked to: " + why;
+    self->kernel_.Signal(SIGKILL);
+  });
 }
 
 void Sandbox::OnKernelEnded() {

@@ -36,8 +36,8 @@ Outcome<ProcessHandle> SpawnGofer(const GoferProcessRequest& request) {
   spawn.fds = {{request.socket_fd, kFirstFd}, {request.log_fd, kLogFd}};
   int next = kFirstMountFd;
   for (const GoferMount& mount : request.mounts) {
-    spawn.argv.push_back("--mount");
-    spawn.argv.push_back(mount.path + (mount.readonly ? ",ro," : ",rw,") + std::to_string(next));
+    spawn.argv.push_back("--mount=" + mount.path + (mount.readonly ? ",ro," : ",rw,") +
+                         std::to_string(next));
     spawn.fds.emplace_back(mount.socket_fd, next++);
   }
   spawn.namespaces = kCommonNamespaces;

@@ -42,7 +42,11 @@ std::optional<ProcessHandle> ProcessHandle::Adopt(ProcessIdentity identity) {
   if (!handle.pidfd_.valid()) return std::nullopt;
   // Looked at after the pidfd is held: from here on the number can't become another process.
   const auto ticks = StartTicks(identity.pid);
-  if (!ticks || *ticks != identity.start_ticks || handle.Ended()) return std::nullopt;
+  if (!ticks || *ticks != identity.start_ticks) return std::nullopt;
+  if (handle.Ended()) {
+    handle.Reap();  // if it is a child of ours nobody else will
+    return std::nullopt;
+  }
   return handle;
 }
 
@@ -66,10 +70,10 @@ bool ProcessHandle::WaitEnded(std::chrono::milliseconds timeout) const {
 }
 
 std::string ProcessHandle::Reap() {
-  if (!valid() || !child_) return "ended";
+  if (!valid()) return "ended";
+  // Of an adopted process only its end is known; waitid(2) fails with ECHILD.
   siginfo_t info{};
   if (::waitid(P_PIDFD, static_cast<id_t>(pidfd_.get()), &info, WEXITED) != 0) return "ended";
-  child_ = false;
   if (info.si_code == CLD_EXITED) return "exited with status " + std::to_string(info.si_status);
   return "was killed by signal " + std::to_string(info.si_status);
 }

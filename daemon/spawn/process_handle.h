@@ -28,7 +28,7 @@ class ProcessHandle {
   ProcessHandle() = default;
   // A child of ours.
   ProcessHandle(ProcessIdentity identity, UniqueFd pidfd)
-      : identity_(identity), pidfd_(std::move(pidfd)), child_(true) {}
+      : identity_(identity), pidfd_(std::move(pidfd)) {}
   // A process that an earlier daemon started; nothing if it is gone.
   static std::optional<ProcessHandle> Adopt(ProcessIdentity identity);
 
@@ -52,7 +52,6 @@ class ProcessHandle {
  private:
   ProcessIdentity identity_;
   UniqueFd pidfd_;
-  bool child_ = false;
 };
 
 }  // namespace sandboxd::daemon

@@ -1,0 +1,746 @@
+// The whole daemon but its main, through gRPC, with the fake kernel and gofer in real namespaces.
+#include "daemon/service/server.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <grpcpp/grpcpp.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <thread>
+
+#include "daemon/error/fault_point.h"
+#include "proto/google/rpc/error_details.pb.h"
+#include "proto/google/rpc/status.pb.h"
+#include "proto/sandboxd/v1/daemon.grpc.pb.h"
+#include "proto/sandboxd/v1/process.grpc.pb.h"
+#include "proto/sandboxd/v1/sandbox.grpc.pb.h"
+
+namespace sandboxd::daemon {
+namespace {
+
+using grpc::ClientContext;
+using grpc::StatusCode;
+
+// Children of this process, zombies too.
+std::vector<pid_t> Children() {
+  std::vector<pid_t> out;
+  std::ifstream in("/proc/self/task/" + std::to_string(getpid()) + "/children");
+  for (pid_t pid; in >> pid;) out.push_back(pid);
+  for (const auto& task : std::filesystem::directory_iterator("/proc/self/task")) {
+    std::ifstream more(task.path() / "children");
+    for (pid_t pid; more >> pid;) out.push_back(pid);
+  }
+  return out;
+}
+
+std::string ReasonOf(const grpc::Status& status) {
+  google::rpc::Status details;
+  details.ParseFromString(status.error_details());
+  for (const auto& any : details.details()) {
+    google::rpc::ErrorInfo info;
+    if (any.UnpackTo(&info)) return info.reason();
+  }
+  return "";
+}
+
+class ServerTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    signal(SIGPIPE, SIG_IGN);
+    char name[] = "/tmp/sandboxd-test-XXXXXX";
+    ASSERT_NE(mkdtemp(name), nullptr);
+    dir_ = name;
+    std::filesystem::create_directory(dir_ + "/rootfs");
+    StartServer();
+  }
+  void TearDown() override {
+    SetFaultHook(nullptr);
+    if (server_) {
+      v1::ListSandboxesResponse all;
+      ClientContext list_context;
+      sandboxes_->List(&list_context, {}, &all);
+      for (const auto& s : all.sandboxes()) EXPECT_TRUE(Delete(s.id(), true).ok());
+      StopServer();
+    }
+    EXPECT_TRUE(Children().empty()) << "a process was left behind";
+    std::filesystem::remove_all(dir_);
+  }
+
+  void StartServer() {
+    ServerOptions options;
+    options.state_dir = dir_ + "/state";
+    options.listen = {"unix://" + dir_ + "/sock"};
+    options.settings.kernel_binary =
+        UniqueFd(open("daemon/testing/fake_kernel", O_PATH | O_CLOEXEC));
+    options.settings.gofer_binary = UniqueFd(open("daemon/testing/fake_gofer", O_PATH | O_CLOEXEC));
+    options.settings.default_platform = "fake";
+    options.settings.rootless = geteuid() != 0;
+    auto server = Server::Start(std::move(options));
+    ASSERT_TRUE(server.ok()) << server.error().message();
+    server_ = std::move(*server);
+    grpc::ChannelArguments args;
+    args.SetInt("grpc.use_local_subchannel_pool", 1);
+    auto channel = grpc::CreateCustomChannel("unix://" + dir_ + "/sock",
+                                             grpc::InsecureChannelCredentials(), args);
+    sandboxes_ = v1::SandboxService::NewStub(channel);
+    processes_ = v1::ProcessService::NewStub(channel);
+    daemon_ = v1::DaemonService::NewStub(channel);
+  }
+  void StopServer() {
+    sandboxes_.reset();
+    processes_.reset();
+    daemon_.reset();
+    server_.reset();
+  }
+
+  v1::CreateSandboxRequest Request(const std::string& id, std::vector<std::string> args) {
+    v1::CreateSandboxRequest request;
+    request.set_id(id);
+    auto& container = *request.mutable_spec()->add_containers();
+    container.mutable_rootfs()->set_path(dir_ + "/rootfs");
+    for (auto& arg : args) container.mutable_process()->add_args(arg);
+    return request;
+  }
+  grpc::Status Create(const v1::CreateSandboxRequest& request, v1::Sandbox* out = nullptr) {
+    ClientContext context;
+    v1::Sandbox ignored;
+    return sandboxes_->Create(&context, request, out ? out : &ignored);
+  }
+  grpc::Status Start(const std::string& id) {
+    ClientContext context;
+    v1::StartSandboxRequest request;
+    request.set_id(id);
+    v1::Sandbox ignored;
+    return sandboxes_->Start(&context, request, &ignored);
+  }
+  grpc::Status Delete(const std::string& id, bool force) {
+    ClientContext context;
+    v1::DeleteSandboxRequest request;
+    request.set_id(id);
+    request.set_force(force);
+    v1::DeleteSandboxResponse ignored;
+    return sandboxes_->Delete(&context, request, &ignored);
+  }
+  v1::Sandbox Get(const std::string& id) {
+    ClientContext context;
+    v1::GetSandboxRequest request;
+    request.set_id(id);
+    v1::Sandbox out;
+    EXPECT_TRUE(sandboxes_->Get(&context, request, &out).ok());
+    return out;
+  }
+  v1::ExitStatus Wait(const std::string& id) {
+    ClientContext context;
+    v1::WaitSandboxRequest request;
+    request.set_id(id);
+    v1::WaitSandboxResponse out;
+    const auto status = sandboxes_->Wait(&context, request, &out);
+    EXPECT_TRUE(status.ok()) << status.error_message();
+    return out.exit();
+  }
+  grpc::Status Signal(const std::string& id, int signo) {
+    ClientContext context;
+    v1::SignalSandboxRequest request;
+    request.set_id(id);
+    request.set_signal(signo);
+    v1::SignalSandboxResponse ignored;
+    return sandboxes_->Signal(&context, request, &ignored);
+  }
+  void RunDetached(const std::string& id, std::vector<std::string> args) {
+    auto status = Create(Request(id, std::move(args)));
+    ASSERT_TRUE(status.ok()) << status.error_message();
+    status = Start(id);
+    ASSERT_TRUE(status.ok()) << status.error_message();
+  }
+  std::string Logs(const std::string& id, bool follow, const std::string& process = "") {
+    ClientContext context;
+    v1::LogsRequest request;
+    request.mutable_process()->set_sandbox_id(id);
+    request.mutable_process()->set_process_id(process);
+    request.set_follow(follow);
+    auto reader = processes_->Logs(&context, request);
+    std::string out;
+    for (v1::LogChunk chunk; reader->Read(&chunk);) out += chunk.data();
+    const auto status = reader->Finish();
+    EXPECT_TRUE(status.ok()) << status.error_message();
+    return out;
+  }
+  // Until the sandbox has no host process any more.
+  void AwaitIdle() {
+    while (!Children().empty()) std::this_thread::yield();
+  }
+  bool StateFolderHas(const std::string& id) {
+    return std::filesystem::exists(dir_ + "/state/sandboxes/" + id);
+  }
+
+  struct Attachment {
+    ClientContext context;
+    std::unique_ptr<grpc::ClientReaderWriter<v1::AttachRequest, v1::AttachResponse>> stream;
+    std::string out, err;
+    std::optional<v1::ExitStatus> exit;
+    bool detached = false;
+
+    bool Next() {
+      v1::AttachResponse frame;
+      if (!stream->Read(&frame)) return false;
+      out += frame.stdout();
+      err += frame.stderr();
+      if (frame.has_exit()) exit = frame.exit();
+      if (frame.has_detached()) detached = true;
+      return true;
+    }
+    grpc::Status Drain() {
+      while (Next()) {
+      }
+      return stream->Finish();
+    }
+    void Send(const std::string& bytes) {
+      v1::AttachRequest frame;
+      frame.set_stdin(bytes);
+      stream->Write(frame);
+    }
+    void CloseStdin() {
+      v1::AttachRequest frame;
+      frame.mutable_close_stdin();
+      stream->Write(frame);
+    }
+  };
+  std::unique_ptr<Attachment> Attach(const std::string& id, v1::AttachStart start = {}) {
+    auto a = std::make_unique<Attachment>();
+    a->stream = processes_->Attach(&a->context);
+    start.mutable_process()->set_sandbox_id(id);
+    v1::AttachRequest frame;
+    *frame.mutable_start() = start;
+    a->stream->Write(frame);
+    return a;
+  }
+  v1::CreateSandboxRequest Streaming(const std::string& id, std::vector<std::string> args) {
+    auto request = Request(id, std::move(args));
+    auto& stdio = *request.mutable_spec()->mutable_containers(0)->mutable_stdio();
+    stdio.set_output(v1::StdioSpec::OUTPUT_STREAM);
+    stdio.set_stdin(true);
+    return request;
+  }
+
+  std::string dir_;
+  std::unique_ptr<Server> server_;
+  std::unique_ptr<v1::SandboxService::Stub> sandboxes_;
+  std::unique_ptr<v1::ProcessService::Stub> processes_;
+  std::unique_ptr<v1::DaemonService::Stub> daemon_;
+};
+
+TEST_F(ServerTest, ALifeFromCreateToDelete) {
+  v1::Sandbox sandbox;
+  ASSERT_TRUE(Create(Request("a", {"exit", "7"}), &sandbox).ok());
+  EXPECT_EQ(sandbox.state(), v1::Sandbox::STATE_CREATED);
+  EXPECT_EQ(sandbox.platform().name(), "fake");
+  EXPECT_GT(sandbox.host_pid(), 0);
+  ASSERT_TRUE(Start("a").ok());
+  EXPECT_EQ(Wait("a").code(), 7);
+  EXPECT_EQ(Get("a").state(), v1::Sandbox::STATE_STOPPED);
+  AwaitIdle();
+  EXPECT_TRUE(Delete("a", false).ok());
+  EXPECT_FALSE(StateFolderHas("a"));
+  EXPECT_TRUE(Delete("a", false).ok()) << "Delete is idempotent";
+}
+
+TEST_F(ServerTest, TheEndBySignalIsReported) {
+  RunDetached("a", {"die", "11"});
+  EXPECT_EQ(Wait("a").signal(), 11);
+}
+
+TEST_F(ServerTest, CreateIsIdempotentByEqualSpec) {
+  ASSERT_TRUE(Create(Request("a", {"sleep"})).ok());
+  EXPECT_TRUE(Create(Request("a", {"sleep"})).ok());
+  const auto other = Create(Request("a", {"cat"}));
+  EXPECT_EQ(other.error_code(), StatusCode::ALREADY_EXISTS);
+  EXPECT_EQ(ReasonOf(other), "SANDBOX_ALREADY_EXISTS");
+  EXPECT_NE(other.error_message().find("process.args"), std::string::npos) << other.error_message();
+}
+
+TEST_F(ServerTest, StartTwiceIsRefused) {
+  RunDetached("a", {"sleep"});
+  const auto again = Start("a");
+  EXPECT_EQ(again.error_code(), StatusCode::FAILED_PRECONDITION);
+  EXPECT_EQ(ReasonOf(again), "WRONG_STATE");
+}
+
+TEST_F(ServerTest, ARunningSandboxIsDeletedOnlyByForce) {
+  RunDetached("a", {"sleep"});
+  EXPECT_EQ(Delete("a", false).error_code(), StatusCode::FAILED_PRECONDITION);
+  EXPECT_TRUE(Delete("a", true).ok());
+  EXPECT_TRUE(Children().empty());
+  EXPECT_FALSE(StateFolderHas("a"));
+}
+
+TEST_F(ServerTest, EveryWrongFieldIsNamedAtOnce) {
+  auto request = Request("a b", {"sleep"});
+  request.mutable_spec()->mutable_containers(0)->mutable_process()->set_cwd("tmp");
+  request.mutable_spec()->mutable_containers(0)->mutable_rootfs()->set_path("rootfs");
+  const auto status = Create(request);
+  EXPECT_EQ(status.error_code(), StatusCode::INVALID_ARGUMENT);
+  google::rpc::Status details;
+  details.ParseFromString(status.error_details());
+  google::rpc::BadRequest bad;
+  for (const auto& any : details.details()) any.UnpackTo(&bad);
+  EXPECT_EQ(bad.field_violations_size(), 3);
+}
+
+TEST_F(ServerTest, AMissingRootfsIsNamed) {
+  auto request = Request("a", {"sleep"});
+  request.mutable_spec()->mutable_containers(0)->mutable_rootfs()->set_path("/no/such");
+  const auto status = Create(request);
+  EXPECT_EQ(ReasonOf(status), "ROOTFS_NOT_FOUND");
+  EXPECT_EQ(status.error_message(), "the root file system /no/such does not exist");
+  request.mutable_spec()->mutable_containers(0)->mutable_rootfs()->set_path("/etc/passwd");
+  EXPECT_EQ(ReasonOf(Create(request)), "ROOTFS_NOT_A_DIRECTORY");
+}
+
+TEST_F(ServerTest, AMissingProgramLeavesTheSandboxCreated) {
+  ASSERT_TRUE(Create(Request("a", {"/bin/foo"})).ok());
+  const auto status = Start("a");
+  EXPECT_EQ(ReasonOf(status), "PROGRAM_NOT_FOUND");
+  EXPECT_EQ(status.error_message(), "rootfs has no /bin/foo");
+  EXPECT_EQ(Get("a").state(), v1::Sandbox::STATE_CREATED);
+}
+
+TEST_F(ServerTest, AKernelThatDoesNotStartSaysWhy) {
+  auto request = Request("a", {"sleep"});
+  request.mutable_spec()->set_platform("refuse");
+  const auto status = Create(request);
+  EXPECT_EQ(ReasonOf(status), "KERNEL_START_FAILED");
+  EXPECT_NE(status.error_message().find("this host has no such platform"), std::string::npos)
+      << status.error_message();
+  EXPECT_FALSE(StateFolderHas("a"));
+  EXPECT_TRUE(Children().empty());
+}
+
+TEST_F(ServerTest, AKernelThatSpeaksNonsenseIsStopped) {
+  auto request = Request("a", {"sleep"});
+  request.mutable_spec()->set_platform("garbage");
+  EXPECT_EQ(ReasonOf(Create(request)), "KERNEL_START_FAILED");
+  EXPECT_TRUE(Children().empty());
+}
+
+TEST_F(ServerTest, ACreateThatIsCancelledByItsDeadlineLeavesNothing) {
+  auto request = Request("a", {"sleep"});
+  request.mutable_spec()->set_platform("mute");
+  ClientContext context;
+  context.set_deadline(std::chrono::system_clock::now() + std::chrono::milliseconds(300));
+  v1::Sandbox ignored;
+  EXPECT_EQ(sandboxes_->Create(&context, request, &ignored).error_code(),
+            StatusCode::DEADLINE_EXCEEDED);
+  AwaitIdle();
+  while (StateFolderHas("a")) std::this_thread::yield();
+}
+
+TEST_F(ServerTest, NothingIsLeftWhenAStepOfCreateFails) {
+  for (const char* point :
+       {"state.folder", "state.write", "control.listen", "streams.fifo", "create.socketpair",
+        "spawn.clone", "spawn.map", "spawn.go", "control.connect"}) {
+    SetFaultHook([point](std::string_view at) { return at == point ? ENOSPC : 0; });
+    const auto status = Create(Request("a", {"sleep"}));
+    SetFaultHook(nullptr);
+    EXPECT_FALSE(status.ok()) << point;
+    EXPECT_NE(status.error_message().find("No space left"), std::string::npos)
+        << point << ": " << status.error_message();
+    EXPECT_TRUE(Children().empty()) << point;
+    EXPECT_FALSE(StateFolderHas("a")) << point;
+  }
+  EXPECT_TRUE(Create(Request("a", {"sleep"})).ok());
+}
+
+TEST_F(ServerTest, AFullDiskIsResourceExhausted) {
+  SetFaultHook([](std::string_view at) { return at == "state.write" ? ENOSPC : 0; });
+  const auto status = Create(Request("a", {"sleep"}));
+  SetFaultHook(nullptr);
+  EXPECT_EQ(status.error_code(), StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_EQ(ReasonOf(status), "STATE_STORAGE_FULL");
+}
+
+TEST_F(ServerTest, AnExitIsReportedEvenWhileTheDiskIsFull) {
+  ASSERT_TRUE(Create(Request("a", {"exit", "3"})).ok());
+  SetFaultHook([](std::string_view at) { return at == "state.write" ? ENOSPC : 0; });
+  ASSERT_TRUE(Start("a").ok());
+  EXPECT_EQ(Wait("a").code(), 3);
+  SetFaultHook(nullptr);
+}
+
+TEST_F(ServerTest, AKilledKernelProcessEndsItsSandboxAndNoOther) {
+  RunDetached("a", {"sleep"});
+  RunDetached("b", {"sleep"});
+  kill(Get("a").host_pid(), SIGKILL);
+  const auto exit = Wait("a");
+  EXPECT_TRUE(exit.kernel_lost());
+  EXPECT_EQ(exit.signal(), 9);
+  EXPECT_EQ(Get("a").state_message(), "the application kernel was killed by signal 9");
+  EXPECT_EQ(Get("b").state(), v1::Sandbox::STATE_RUNNING);
+  EXPECT_EQ(Signal("a", 15).error_code(), StatusCode::FAILED_PRECONDITION);
+}
+
+TEST_F(ServerTest, AKernelThatDiesDuringStartIsAnErrorOfStart) {
+  ASSERT_TRUE(Create(Request("a", {"abort"})).ok());
+  const auto status = Start("a");
+  EXPECT_EQ(status.error_code(), StatusCode::UNAVAILABLE);
+  EXPECT_EQ(ReasonOf(status), "KERNEL_LOST");
+  EXPECT_TRUE(Wait("a").kernel_lost());
+}
+
+TEST_F(ServerTest, DetachedOutputIsInTheLog) {
+  RunDetached("a", {"echo", "hello", "there"});
+  EXPECT_EQ(Logs("a", true), "hello there\n");
+  EXPECT_EQ(Logs("a", false), "hello there\n");
+}
+
+TEST_F(ServerTest, LogsAreRotatedAndBounded) {
+  auto request = Request("a", {"flood", "1000000"});
+  request.mutable_spec()->mutable_containers(0)->mutable_stdio()->set_log_max_bytes(100000);
+  ASSERT_TRUE(Create(request).ok());
+  ASSERT_TRUE(Start("a").ok());
+  Wait("a");
+  AwaitIdle();
+  const std::string kept = Logs("a", true);
+  EXPECT_LE(kept.size(), 300000u);
+  EXPECT_GE(kept.size(), 100000u);
+  EXPECT_EQ(kept.back(), static_cast<char>('a' + 999999 % 26)) << "the newest output is kept";
+}
+
+TEST_F(ServerTest, AttachCarriesInputAndOutputAndTheExitComesLast) {
+  ASSERT_TRUE(Create(Streaming("a", {"cat"})).ok());
+  auto a = Attach("a");
+  ASSERT_TRUE(a->Next());
+  ASSERT_TRUE(Start("a").ok());
+  a->Send("one\n");
+  a->Send("two\n");
+  a->CloseStdin();
+  EXPECT_TRUE(a->Drain().ok());
+  EXPECT_EQ(a->out, "one\ntwo\n");
+  ASSERT_TRUE(a->exit.has_value());
+  EXPECT_EQ(a->exit->code(), 0);
+}
+
+TEST_F(ServerTest, MuchInputArrivesCompleteBeforeTheEndOfFile) {
+  ASSERT_TRUE(Create(Streaming("a", {"cat"})).ok());
+  auto a = Attach("a");
+  ASSERT_TRUE(a->Next());
+  ASSERT_TRUE(Start("a").ok());
+  std::string sent;
+  std::thread writer([&] {
+    for (int i = 0; i < 100; ++i) {
+      const std::string part(20000, static_cast<char>('a' + i % 26));
+      sent += part;
+      a->Send(part);
+    }
+    a->CloseStdin();
+  });
+  EXPECT_TRUE(a->Drain().ok());
+  writer.join();
+  EXPECT_TRUE(a->out == sent) << a->out.size() << " of " << sent.size();
+}
+
+TEST_F(ServerTest, StderrIsApart) {
+  ASSERT_TRUE(Create(Streaming("a", {"err", "oops"})).ok());
+  auto a = Attach("a");
+  ASSERT_TRUE(Start("a").ok());
+  EXPECT_TRUE(a->Drain().ok());
+  EXPECT_EQ(a->err, "oops\n");
+  EXPECT_EQ(a->out, "");
+}
+
+TEST_F(ServerTest, ASlowClientGetsEverything) {
+  constexpr size_t kBytes = 5000000;
+  ASSERT_TRUE(Create(Streaming("a", {"flood", std::to_string(kBytes)})).ok());
+  ASSERT_TRUE(Start("a").ok());
+  // Nobody reads yet: the program has to wait rather than the daemon to buffer.
+  EXPECT_EQ(Get("a").state(), v1::Sandbox::STATE_RUNNING);
+  auto a = Attach("a");
+  EXPECT_TRUE(a->Drain().ok());
+  EXPECT_EQ(a->out.size(), kBytes);
+  for (size_t i = 0; i < a->out.size(); i += 9973) {
+    ASSERT_EQ(a->out[i], static_cast<char>('a' + i % 26)) << i;
+  }
+}
+
+TEST_F(ServerTest, AttachAfterTheExitGetsWhatWasWritten) {
+  ASSERT_TRUE(Create(Streaming("a", {"echo", "late"})).ok());
+  ASSERT_TRUE(Start("a").ok());
+  Wait("a");
+  auto a = Attach("a");
+  EXPECT_TRUE(a->Drain().ok());
+  EXPECT_EQ(a->out, "late\n");
+  EXPECT_EQ(a->exit->code(), 0);
+}
+
+TEST_F(ServerTest, AClientThatVanishesLeavesItsProcessRunning) {
+  ASSERT_TRUE(Create(Streaming("a", {"cat"})).ok());
+  ASSERT_TRUE(Start("a").ok());
+  auto first = Attach("a");
+  ASSERT_TRUE(first->Next());
+  first->context.TryCancel();
+  first->stream->Finish();
+  std::unique_ptr<Attachment> second;
+  do {  // the daemon notices the end of the first one in its own time
+    second = Attach("a");
+  } while (!second->Next());
+  second->Send("still here\n");
+  second->CloseStdin();
+  EXPECT_TRUE(second->Drain().ok());
+  EXPECT_EQ(second->out, "still here\n");
+}
+
+TEST_F(ServerTest, AClientThatVanishesTakesItsProcessWithItIfItSaidSo) {
+  ASSERT_TRUE(Create(Streaming("a", {"cat"})).ok());
+  ASSERT_TRUE(Start("a").ok());
+  v1::AttachStart start;
+  start.set_on_disconnect(v1::AttachStart::ON_DISCONNECT_KILL);
+  auto a = Attach("a", start);
+  ASSERT_TRUE(a->Next());
+  a->context.TryCancel();
+  a->stream->Finish();
+  EXPECT_EQ(Wait("a").signal(), 9);
+}
+
+TEST_F(ServerTest, ASecondClientIsRefusedOrTakesOver) {
+  ASSERT_TRUE(Create(Streaming("a", {"cat"})).ok());
+  ASSERT_TRUE(Start("a").ok());
+  auto first = Attach("a");
+  ASSERT_TRUE(first->Next());
+  auto refused = Attach("a");
+  EXPECT_EQ(ReasonOf(refused->Drain()), "ALREADY_ATTACHED");
+  v1::AttachStart start;
+  start.set_take_over(true);
+  auto second = Attach("a", start);
+  ASSERT_TRUE(second->Next());
+  EXPECT_EQ(ReasonOf(first->Drain()), "ATTACHMENT_TAKEN");
+  second->CloseStdin();
+  EXPECT_TRUE(second->Drain().ok());
+}
+
+TEST_F(ServerTest, DetachKeysEndTheStreamAndNotTheProcess) {
+  ASSERT_TRUE(Create(Streaming("a", {"cat"})).ok());
+  ASSERT_TRUE(Start("a").ok());
+  v1::AttachStart start;
+  start.set_detach_keys("\x10\x11");
+  auto a = Attach("a", start);
+  ASSERT_TRUE(a->Next());
+  a->Send("x\x10");
+  a->Send("\x11 ignored");
+  EXPECT_TRUE(a->Drain().ok());
+  EXPECT_TRUE(a->detached);
+  EXPECT_EQ(Get("a").state(), v1::Sandbox::STATE_RUNNING);
+}
+
+TEST_F(ServerTest, ATerminalIsResized) {
+  auto request = Streaming("a", {"sizes"});
+  request.mutable_spec()->mutable_containers(0)->mutable_process()->set_terminal(true);
+  ASSERT_TRUE(Create(request).ok());
+  ASSERT_TRUE(Start("a").ok());
+  auto a = Attach("a");
+  ASSERT_TRUE(a->Next());
+  v1::AttachRequest frame;
+  frame.mutable_resize()->set_rows(40);
+  frame.mutable_resize()->set_cols(100);
+  a->stream->Write(frame);
+  while (a->out != "size 40x100\n") ASSERT_TRUE(a->Next());
+  frame.set_signal(SIGTERM);
+  a->stream->Write(frame);
+  EXPECT_TRUE(a->Drain().ok());
+  EXPECT_EQ(a->exit->signal(), SIGTERM);
+}
+
+TEST_F(ServerTest, ExecRunsBesideTheInitProcess) {
+  auto request = Request("a", {"sleep"});
+  request.mutable_spec()->mutable_containers(0)->mutable_process()->add_env("A=1");
+  ASSERT_TRUE(Create(request).ok());
+  ASSERT_TRUE(Start("a").ok());
+  v1::ExecRequest exec;
+  exec.set_sandbox_id("a");
+  exec.mutable_process()->add_args("env");
+  exec.mutable_process()->add_env("B=2");
+  ClientContext context;
+  v1::Process process;
+  ASSERT_TRUE(processes_->Exec(&context, exec, &process).ok());
+  EXPECT_FALSE(process.id().empty());
+  const std::string env = Logs("a", true, process.id());
+  EXPECT_NE(env.find("A=1\n"), std::string::npos) << env;
+  EXPECT_NE(env.find("B=2\n"), std::string::npos) << env;
+  ClientContext wait_context;
+  v1::WaitProcessRequest wait;
+  wait.mutable_process()->set_sandbox_id("a");
+  wait.mutable_process()->set_process_id(process.id());
+  v1::WaitProcessResponse exited;
+  ASSERT_TRUE(processes_->Wait(&wait_context, wait, &exited).ok());
+  EXPECT_EQ(exited.exit().code(), 0);
+  ClientContext delete_context;
+  v1::DeleteProcessRequest del;
+  *del.mutable_process() = wait.process();
+  v1::DeleteProcessResponse deleted;
+  EXPECT_TRUE(processes_->Delete(&delete_context, del, &deleted).ok());
+  EXPECT_TRUE(deleted.existed());
+}
+
+TEST_F(ServerTest, ExecInAStoppedSandboxIsRefused) {
+  RunDetached("a", {"exit", "0"});
+  Wait("a");
+  v1::ExecRequest exec;
+  exec.set_sandbox_id("a");
+  exec.mutable_process()->add_args("env");
+  ClientContext context;
+  v1::Process process;
+  const auto status = processes_->Exec(&context, exec, &process);
+  EXPECT_EQ(ReasonOf(status), "WRONG_STATE");
+  EXPECT_NE(status.error_message().find("is stopped"), std::string::npos);
+}
+
+TEST_F(ServerTest, WatchTellsEverythingAndGoesOnFromAToken) {
+  ASSERT_TRUE(Create(Request("a", {"sleep"})).ok());
+  ClientContext context;
+  auto watch = sandboxes_->Watch(&context, {});
+  v1::SandboxEvent event;
+  ASSERT_TRUE(watch->Read(&event));
+  EXPECT_EQ(event.type(), v1::SandboxEvent::TYPE_EXISTING);
+  ASSERT_TRUE(watch->Read(&event));
+  EXPECT_EQ(event.type(), v1::SandboxEvent::TYPE_BOOKMARK);
+  const std::string token = event.resume_token();
+  ASSERT_TRUE(Start("a").ok());
+  ASSERT_TRUE(watch->Read(&event));
+  EXPECT_EQ(event.type(), v1::SandboxEvent::TYPE_STARTED);
+  context.TryCancel();
+  watch->Finish();
+  ASSERT_TRUE(Delete("a", true).ok());
+
+  ClientContext again_context;
+  v1::WatchSandboxesRequest again;
+  again.set_resume_token(token);
+  auto resumed = sandboxes_->Watch(&again_context, again);
+  std::vector<int> types;
+  while (resumed->Read(&event)) {
+    types.push_back(event.type());
+    if (event.type() == v1::SandboxEvent::TYPE_DELETED) break;
+  }
+  EXPECT_EQ(types,
+            (std::vector<int>{v1::SandboxEvent::TYPE_STARTED, v1::SandboxEvent::TYPE_PROCESS_EXITED,
+                              v1::SandboxEvent::TYPE_DELETED}));
+  again_context.TryCancel();
+  resumed->Finish();
+}
+
+TEST_F(ServerTest, ATokenOfAnotherDaemonIsOutOfRange) {
+  ClientContext context;
+  v1::WatchSandboxesRequest request;
+  request.set_resume_token("0123456789ab-5");
+  auto watch = sandboxes_->Watch(&context, request);
+  v1::SandboxEvent event;
+  EXPECT_FALSE(watch->Read(&event));
+  EXPECT_EQ(ReasonOf(watch->Finish()), "WATCH_WINDOW_LOST");
+}
+
+TEST_F(ServerTest, AutoDeleteFollowsTheReportOfTheExit) {
+  auto request = Request("a", {"exit", "0"});
+  request.mutable_spec()->set_auto_delete(true);
+  ASSERT_TRUE(Create(request).ok());
+  ASSERT_TRUE(Start("a").ok());
+  Wait("a");
+  while (StateFolderHas("a")) std::this_thread::yield();
+}
+
+TEST_F(ServerTest, ListHasPagesAndSelectors) {
+  for (const char* id : {"a", "b", "c"}) {
+    auto request = Request(id, {"sleep"});
+    (*request.mutable_labels())["odd"] = std::string(id) == "b" ? "no" : "yes";
+    ASSERT_TRUE(Create(request).ok());
+  }
+  v1::ListSandboxesRequest request;
+  request.set_page_size(1);
+  (*request.mutable_label_selector())["odd"] = "yes";
+  std::string seen;
+  do {
+    ClientContext context;
+    v1::ListSandboxesResponse page;
+    ASSERT_TRUE(sandboxes_->List(&context, request, &page).ok());
+    for (const auto& s : page.sandboxes()) seen += s.id();
+    request.set_page_token(page.next_page_token());
+  } while (!request.page_token().empty());
+  EXPECT_EQ(seen, "ac");
+}
+
+TEST_F(ServerTest, WhatIsNotBuiltSaysSo) {
+  ClientContext context;
+  v1::PauseSandboxRequest request;
+  v1::Sandbox sandbox;
+  const auto status = sandboxes_->Pause(&context, request, &sandbox);
+  EXPECT_EQ(status.error_code(), StatusCode::UNIMPLEMENTED);
+  EXPECT_EQ(ReasonOf(status), "NOT_IMPLEMENTED");
+}
+
+TEST_F(ServerTest, ARestartedDaemonGoesOnWithWhatRuns) {
+  RunDetached("runs", {"trap"});
+  RunDetached("ends", {"cat"});
+  ASSERT_TRUE(Create(Request("created", {"exit", "4"})).ok());
+  RunDetached("ended", {"exit", "5"});
+  Wait("ended");
+  const int kernel = Get("runs").host_pid();
+  StopServer();
+  StartServer();
+  EXPECT_EQ(Get("runs").state(), v1::Sandbox::STATE_RUNNING);
+  EXPECT_EQ(Get("runs").host_pid(), kernel);
+  ASSERT_TRUE(Signal("runs", 10).ok());
+  ASSERT_TRUE(Signal("runs", 9).ok());
+  EXPECT_EQ(Wait("runs").signal(), 9);
+  EXPECT_EQ(Logs("runs", true), "got 10\n");
+  ASSERT_TRUE(Start("created").ok());
+  EXPECT_EQ(Wait("created").code(), 4);
+  EXPECT_EQ(Wait("ended").code(), 5);
+}
+
+TEST_F(ServerTest, AnExitWhileNoDaemonRanIsReportedByTheNext) {
+  RunDetached("a", {"flood", "2000000"});
+  const int kernel = Get("a").host_pid();
+  RunDetached("lost", {"sleep"});
+  const int lost = Get("lost").host_pid();
+  StopServer();
+  kill(lost, SIGKILL);
+  StartServer();
+  EXPECT_EQ(Wait("a").code(), 0);
+  EXPECT_TRUE(Wait("lost").kernel_lost());
+  EXPECT_EQ(Logs("a", true).size(), 2000000u);
+  (void)kernel;
+}
+
+TEST_F(ServerTest, ASecondDaemonOnTheSameFolderIsRefused) {
+  ServerOptions options;
+  options.state_dir = dir_ + "/state";
+  auto second = Server::Start(std::move(options));
+  ASSERT_FALSE(second.ok());
+  EXPECT_NE(second.error().message().find("in use by another sandboxd"), std::string::npos);
+}
+
+TEST_F(ServerTest, ManyAtOnce) {
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 16; ++i) {
+    threads.emplace_back([this, i] {
+      const std::string id = "s" + std::to_string(i);
+      EXPECT_TRUE(Create(Request(id, {"exit", std::to_string(i)})).ok());
+      EXPECT_TRUE(Start(id).ok());
+      EXPECT_EQ(Wait(id).code(), i);
+      EXPECT_TRUE(Delete(id, false).ok());
+    });
+  }
+  for (auto& thread : threads) thread.join();
+}
+
+TEST_F(ServerTest, InfoNamesFeatures) {
+  ClientContext context;
+  v1::InfoResponse info;
+  ASSERT_TRUE(daemon_->Info(&context, {}, &info).ok());
+  EXPECT_EQ(info.default_platform(), "fake");
+  EXPECT_GT(info.features_size(), 5);
+}
+
+}  // namespace
+}  // namespace sandboxd::daemon
