@@ -89,7 +89,7 @@ TEST_F(SpawnTest, IsPidOneAndUidZeroOfItsOwnNamespaces) {
 }
 
 TEST_F(SpawnTest, IsAnUnprivilegedUserOutside) {
-  auto child = Spawn(Shell("read x <&3"));
+  auto child = Spawn(Shell("exec sleep 1000"));
   ASSERT_TRUE(child.ok());
   const std::string proc = "/proc/" + std::to_string(child->identity().pid) + "/uid_map";
   UniqueFd map(open(proc.c_str(), O_RDONLY | O_CLOEXEC));
@@ -186,7 +186,7 @@ TEST_F(SpawnTest, TheChildEndsIfTheParentDiesBeforeItRuns) {
 }
 
 TEST_F(SpawnTest, KillAndReapLeavesNothing) {
-  auto child = Spawn(Shell("read x <&3"));
+  auto child = Spawn(Shell("exec sleep 1000"));
   ASSERT_TRUE(child.ok());
   EXPECT_FALSE(child->Ended());
   child->KillAndReap();
@@ -201,7 +201,7 @@ TEST_F(SpawnTest, ReapSaysHowItEnded) {
 }
 
 TEST_F(SpawnTest, AdoptTakesOnlyTheProcessThatWasRecorded) {
-  auto child = Spawn(Shell("read x <&3"));
+  auto child = Spawn(Shell("exec sleep 1000"));
   ASSERT_TRUE(child.ok());
   ProcessIdentity other = child->identity();
   EXPECT_TRUE(ProcessHandle::Adopt(other).has_value());
