@@ -59,8 +59,6 @@ std::vector<Platform::HostSyscall> SystrapPlatform::HostSyscalls() const {
       {SYS_pidfd_getfd, "taking our end of a stub's channel"},
       {SYS_memfd_create, "memory shared with a stub"},
       {SYS_ftruncate, "memory shared with a stub"},
-      {SYS_mmap, "memory shared with a stub"},
-      {SYS_munmap, "memory shared with a stub"},
       {SYS_close, "closing a channel"},
   };
 }
