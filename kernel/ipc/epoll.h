@@ -51,6 +51,8 @@ class Epoll final : public vfs::File {
   // May Collect find something? A false alarm is possible, a miss is not.
   bool MaybeReady() const;
 
+  // lseek(2) does nothing and succeeds, as on Linux.
+  Result<int64_t> Seek(vfs::Caller&, int64_t, int) override { return int64_t{0}; }
   wait::EventMask Poll(wait::EventMask interest) override;
   bool pollable() const override { return true; }
   void AddWaiter(wait::WaitEntry& entry, wait::EventMask mask, bool exclusive) override;

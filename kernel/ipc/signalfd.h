@@ -35,6 +35,8 @@ class SignalFd final : public vfs::File {
   void set_mask(signal::SigSet mask);
 
   Result<size_t> Read(vfs::Caller& c, mm::IoSink& dst) override;
+  // lseek(2) does nothing and succeeds, as on Linux.
+  Result<int64_t> Seek(vfs::Caller&, int64_t, int) override { return int64_t{0}; }
   wait::EventMask Poll(wait::EventMask interest) override;
   bool pollable() const override { return true; }
   void AddWaiter(wait::WaitEntry& entry, wait::EventMask mask, bool exclusive) override;

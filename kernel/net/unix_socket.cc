@@ -69,7 +69,10 @@ UnixSocket::~UnixSocket() {
 Result<void> UnixSocket::Bind(vfs::Caller& c, const SocketAddress& address) {
   std::string name = TRY(NameOf(address));
   if (name.empty()) return AutoBind();
-  if (!endpoint_->name().empty()) return Errno::kEINVAL;
+  const bool named = !endpoint_->name().empty();
+  // Linux makes the node before it looks at the socket.
+  if (named && name[0] != '\0' && vfs_.Resolve(c, name).ok()) return Errno::kEADDRINUSE;
+  if (named) return Errno::kEINVAL;
   if (name[0] != '\0') return BindPath(c, name);
   TRY(domain_.ClaimName(name, *endpoint_));
   Result<void> set = endpoint_->SetName(name, {});
