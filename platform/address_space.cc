@@ -83,7 +83,7 @@ Result<void> AddressSpace::Protect(Context& by, AddrRange range, int prot) {
 }
 
 Result<void> AddressSpace::Remap(Context& by, AddrRange from, AddrRange to, bool keep_source) {
-  TRY(CheckRange(from));
+  TRY(CheckRange(from.empty() ? AddrRange{from.start, from.start + kPageSize} : from));
   TRY(CheckRange(to));
   if (from == to) return Ok();
   uint64_t old_length = from.length();

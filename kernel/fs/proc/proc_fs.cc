@@ -25,7 +25,8 @@ class Root final : public pseudo::TableDirectory {
   explicit Root(ProcSuperblock& sb)
       : TableDirectory(sb, {kRootIno, S_IFDIR | 0555, creds::kRootUid, creds::kRootGid}), sb_(sb) {}
 
-  bool IsVolatile(std::string_view name) const override { return IsNumber(name); }
+  // What isn't in the table is a process, or can't be made.
+  bool IsVolatile(std::string_view name) const override { return Find(name) == nullptr; }
   Result<Ref<vfs::Inode>> Lookup(std::string_view name) override {
     if (!IsNumber(name)) return TableDirectory::Lookup(name);
     TaskRef ref = TRY(FindProcess(sb_, name));
