@@ -5,9 +5,12 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <array>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <memory>
+#include <thread>
 
 #include "kernel/boot/assemble.h"
 #include "kernel/boot/control_server.h"
@@ -38,6 +41,17 @@ Result<void> LockDown(const Options& options, const platform::Platform& platform
   return KernelSeccompList(platform).Load();
 }
 
+// The C library reads /proc/sys/vm/overcommit_memory when it first gives memory of a thread's arena
+// back to the host, and remembers what it says. That must happen before the lock-down, which has no
+// call for it: so a thread takes more than the trim threshold (128 KiB) and frees it.
+void MakeAllocatorReadItsSettings() {
+  std::thread([] {
+    std::array<void*, 64> chunks;
+    for (void*& chunk : chunks) chunk = malloc(4000);
+    for (void* chunk : chunks) free(chunk);
+  }).join();
+}
+
 void RaiseFdLimit() {
   rlimit limit;
   if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
@@ -62,6 +76,7 @@ int Run(const Options& options) {
     std::string list = KernelSeccompList(**platform).ToString();
     return fwrite(list.data(), 1, list.size(), stdout) == list.size() ? 0 : 1;
   }
+  MakeAllocatorReadItsSettings();
   auto locked = LockDown(options, **platform);
   if (!locked.ok()) {
     LOG_ERROR("can't lock down: %s", ErrnoMessage(locked.error()));
