@@ -46,9 +46,9 @@ Result<void> LockDown(const Options& options, const platform::Platform& platform
 // call for it: so a thread takes more than the trim threshold (128 KiB) and frees it.
 void MakeAllocatorReadItsSettings() {
   std::thread([] {
-    std::array<void*, 64> chunks;
-    for (void*& chunk : chunks) chunk = malloc(4000);
-    for (void* chunk : chunks) free(chunk);
+    std::array<void* volatile, 64> chunks;  // volatile: a compiler may drop what nobody looks at
+    for (auto& chunk : chunks) chunk = malloc(4000);
+    for (auto& chunk : chunks) free(chunk);
   }).join();
 }
 
