@@ -31,6 +31,7 @@ std::unique_ptr<task::Kernel> Assemble(std::unique_ptr<platform::Platform> platf
   vfs->RegisterFilesystem(std::make_unique<tmpfs::TmpfsType>(SandboxMemoryFiles()));
   vfs->RegisterFilesystem(std::make_unique<dev::DevtmpfsType>(SandboxMemoryFiles()));
   vfs->SetFifoOpener(&pipe::OpenFifo);
+  vfs->SetMemfdOpener(tmpfs::MakeMemfdOpener(*vfs, SandboxMemoryFiles()));
   dev::RegisterMemoryDevices(*vfs);
   task::Kernel::Parts parts;
   parts.platform = std::move(platform);

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <fcntl.h>
+#include <ftw.h>
+#include <grp.h>
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
@@ -10,6 +12,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <functional>
 #include <string>
 #include <utility>
@@ -55,6 +58,47 @@ class TempFile {
  private:
   std::string path_ = "/tmp/syscall_test.XXXXXX";
 };
+
+// A folder of its own in /tmp, removed with all that is in it.
+class TempDir {
+ public:
+  TempDir() { EXPECT_NE(mkdtemp(path_.data()), nullptr); }
+  ~TempDir() {
+    nftw(
+        path_.c_str(),
+        [](const char* at, const struct stat*, int, struct FTW*) { return remove(at); }, 16,
+        FTW_DEPTH | FTW_PHYS);
+  }
+  const std::string& path() const { return path_; }
+  // The path of `name` in it.
+  std::string operator/(const std::string& name) const { return path_ + "/" + name; }
+  // Makes a file there and gives its path.
+  std::string Put(const std::string& name, const std::string& content = "",
+                  mode_t mode = 0644) const {
+    std::string at = *this / name;
+    Fd fd(open(at.c_str(), O_WRONLY | O_CREAT | O_TRUNC, mode));
+    EXPECT_GE(fd.get(), 0) << at;
+    EXPECT_EQ(write(fd.get(), content.data(), content.size()),
+              static_cast<ssize_t>(content.size()));
+    return at;
+  }
+
+ private:
+  std::string path_ = "/tmp/syscall_test.XXXXXX";
+};
+
+// Runs `body` in a child as an ordinary user (uid and gid 1234, no groups); its wait status.
+// Needs root.
+inline int InChild(const std::function<int()>& body);
+inline int AsUser(const std::function<int()>& body) {
+  return InChild([&] {
+    if (setgroups(0, nullptr) != 0 || setresgid(1234, 1234, 1234) != 0 ||
+        setresuid(1234, 1234, 1234) != 0) {
+      return 99;
+    }
+    return body();
+  });
+}
 
 // Runs `body` in a child. Its wait status: exits with what body returns.
 inline int InChild(const std::function<int()>& body) {
