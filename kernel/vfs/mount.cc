@@ -39,11 +39,10 @@ Path Mount::SetPlace(Path place) {
   return old;
 }
 
+// Nobody else knows the namespace yet: no lock.
 MountNamespace::MountNamespace(Ref<Mount> root, Ref<creds::UserNamespace> owner)
-    : owner_(std::move(owner)), root_(std::move(root)) {
-  MutexLock lock(mutex_);
+    : owner_(std::move(owner)), root_(std::move(root)), mounts_{root_} {
   root_->namespace_ = this;
-  mounts_.push_back(root_);
 }
 
 MountNamespace::~MountNamespace() {
@@ -261,9 +260,9 @@ Ref<MountNamespace> MountNamespace::Copy(
                                  [&](const auto& p) { return p.first == m->parent_; });
       CHECK(parent != pairs.end());
       Ref<Mount> twin = CopyMount(*m, m->root_);
-      pairs.emplace_back(m, twin);
       // Nobody else knows the copy yet, so its mutex need not be held (one rank, two objects).
       copy->InsertUnshared(twin, parent->second, m->mountpoint_);
+      pairs.emplace_back(m, std::move(twin));
     }
   }
   for (const auto& [from, to] : pairs) translate(from, to);
