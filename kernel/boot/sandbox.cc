@@ -2,6 +2,9 @@
 
 #include <unistd.h>
 
+#include <utility>
+#include <vector>
+
 #include "kernel/task/thread_group.h"
 #include "platform/base/format.h"
 #include "platform/base/log.h"
@@ -125,15 +128,18 @@ bool Sandbox::Hello(const control::Hello& request, control::HelloResult* result,
   result->set_platform(std::string(kernel_.platform().name()));
   result->set_pid(getpid());
   for (const auto& [id, container] : containers_) result->add_containers(id);
-  MutexLock lock(mutex_);
-  for (const auto& [key, record] : exits_) {
-    *result->add_exited() = record.info;
-    if (!record.drained) continue;
-    control::Event event;
-    event.mutable_stdio_drained()->set_container_id(record.info.container_id());
-    event.mutable_stdio_drained()->set_process_id(record.info.process_id());
-    server_.SendEvent(std::move(event));
+  std::vector<control::Event> drained;
+  {
+    MutexLock lock(mutex_);
+    for (const auto& [key, record] : exits_) {
+      *result->add_exited() = record.info;
+      if (!record.drained) continue;
+      auto* event = drained.emplace_back().mutable_stdio_drained();
+      event->set_container_id(record.info.container_id());
+      event->set_process_id(record.info.process_id());
+    }
   }
+  for (control::Event& event : drained) server_.SendEvent(std::move(event));
   return true;
 }
 

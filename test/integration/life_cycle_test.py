@@ -139,13 +139,13 @@ class FullDiskTest(harness.SandboxdTestCase):
         subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", self.daemon.state], check=True)
         try:
             self.daemon.start()
-            with open(os.path.join(self.daemon.state, "filler"), "wb") as filler:
-                try:
-                    while True:
-                        filler.write(b"x" * 4096)
-                        filler.flush()
-                except OSError:
+            filler = os.open(os.path.join(self.daemon.state, "filler"), os.O_WRONLY | os.O_CREAT, 0o600)
+            try:
+                while os.write(filler, b"x" * 4096) > 0:
                     pass
+            except OSError:
+                pass
+            os.close(filler)
             done = self.daemon.ctl("create", "--id", "box", "--rootfs", self.rootfs, "--", "true")
             self.assertNotEqual(0, done.returncode)
             self.assertEqual(1, len(done.stderr.strip().splitlines()), done.stderr)
