@@ -233,8 +233,12 @@ class Task final : public RefCounted, public vfs::Caller, public wait::Blocker {
   // --- signals (task_signal.cc) ---
   // False: the task must end. Own thread.
   bool HandleSignals();
+  struct NextStep;
+  NextStep TakeNextStep();
+  bool HandleSignal(signal::SigInfo info, const signal::SigAction& action);
   bool WorkPendingLocked() const REQUIRES(group_->signal_mutex_);
-  bool WantsLocked(int signo) const REQUIRES(group_->signal_mutex_);
+  // The signal mutex is held (by a group that the analysis can't tell to be ours).
+  bool PokeIfWants(int signo);
   void StopHere();
   bool DoDefaultAction(const signal::SigInfo& info);  // false: the task must end
   Result<void> RestoreFrame();

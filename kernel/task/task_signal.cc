@@ -24,8 +24,10 @@ using signal::SigSet;
 
 // --- state, under the signal mutex ---
 
-bool Task::WantsLocked(int signo) const {
-  return !exiting_ && !kill_ && !stopped_ && !mask_.Has(signo);
+bool Task::PokeIfWants(int signo) {
+  if (exiting_ || kill_ || stopped_ || mask_.Has(signo)) return false;
+  Poke();
+  return true;
 }
 
 bool Task::WorkPendingLocked() const {
@@ -150,67 +152,75 @@ Result<SigAction> Task::SetSignalAction(int signo, const SigAction* action) {
 
 // --- receiving ---
 
+// What HandleSignals does next; taken under the signal mutex, acted on without it.
+struct Task::NextStep {
+  enum class Kind : uint8_t { kEnd, kTellParent, kStop, kSignal, kContinue };
+  Kind kind = Kind::kContinue;
+  int code = 0, status = 0;  // kTellParent
+  SigInfo info;              // kSignal
+  SigAction action;
+};
+
+Task::NextStep Task::TakeNextStep() {
+  using Kind = NextStep::Kind;
+  MutexLock lock(group_->signal_mutex_);
+  word_.fetch_and(~kInterrupted, std::memory_order_acq_rel);
+  if (kill_) return {.kind = Kind::kEnd};
+  if (group_->notify_code_ != 0) {
+    int code = group_->notify_code_;
+    group_->notify_code_ = 0;
+    return {.kind = Kind::kTellParent, .code = code, .status = group_->notify_status_};
+  }
+  if (must_stop_) return {.kind = Kind::kStop};
+  auto info = pending_.Take(mask_);
+  if (!info) info = group_->pending_.Take(mask_);
+  if (info) {
+    SigAction action = group_->handlers_->TakeForDelivery(info->signo);
+    return {.kind = Kind::kSignal, .info = *info, .action = action};
+  }
+  // Nothing interrupts the call for good.
+  RestartSyscall(nullptr);
+  if (saved_mask_) {
+    // It may unblock a signal: then kInterrupted is set and the loop comes back here.
+    SetMaskLocked(*std::exchange(saved_mask_, std::nullopt));
+  }
+  return {};
+}
+
 bool Task::HandleSignals() {
   for (;;) {
-    SigInfo info;
-    SigAction action;
-    {
-      Mutex& mutex = group_->signal_mutex_;
-      mutex.Lock();
-      word_.fetch_and(~kInterrupted, std::memory_order_acq_rel);
-      if (kill_) {
-        mutex.Unlock();
+    NextStep step = TakeNextStep();
+    switch (step.kind) {
+      case NextStep::Kind::kEnd:
         return false;
-      }
-      if (group_->notify_code_ != 0) {
-        int code = std::exchange(group_->notify_code_, 0);
-        int status = group_->notify_status_;
-        mutex.Unlock();
-        group_->NotifyParentOfStop(code, status);
-        continue;
-      }
-      if (must_stop_) {
-        mutex.Unlock();
-        StopHere();
-        continue;
-      }
-      auto taken = pending_.Take(mask_);
-      if (!taken) taken = group_->pending_.Take(mask_);
-      if (!taken) {
-        if (restart_code_) RestartSyscall(nullptr);
-        if (saved_mask_) {
-          SetMaskLocked(*saved_mask_);
-          saved_mask_.reset();
-          // It may have unblocked one.
-          if (WorkPendingLocked()) {
-            mutex.Unlock();
-            continue;
-          }
-        }
-        mutex.Unlock();
+      case NextStep::Kind::kContinue:
         return true;
-      }
-      info = *taken;
-      action = group_->handlers_->TakeForDelivery(info.signo);
-      mutex.Unlock();
+      case NextStep::Kind::kTellParent:
+        group_->NotifyParentOfStop(step.code, step.status);
+        break;
+      case NextStep::Kind::kStop:
+        StopHere();
+        break;
+      case NextStep::Kind::kSignal:
+        if (!HandleSignal(step.info, step.action)) return false;
+        break;
     }
-    if (info.code == SI_TIMER) info.timer.overrun = group_->timers().TakeOverrun(info);
-    if (action.is_ignore()) continue;
-    if (!action.is_default()) {
-      RestartSyscall(&action);
-      if (!DeliverSignal(info, action)) {
-        SigInfo segv = SigInfo::Kernel(SIGSEGV);
-        if (info.signo == SIGSEGV) {
-          // The handler's stack is bad, so there is nowhere to say that.
-          group_->Kill({.signo = SIGSEGV});
-          return false;
-        }
-        ForceSignal(segv);
-      }
-      continue;
-    }
-    if (!DoDefaultAction(info)) return false;
   }
+}
+
+bool Task::HandleSignal(SigInfo info, const SigAction& action) {
+  if (info.code == SI_TIMER) info.timer.overrun = group_->timers().TakeOverrun(info);
+  if (action.is_ignore()) return true;
+  if (action.is_default()) return DoDefaultAction(info);
+  RestartSyscall(&action);
+  if (DeliverSignal(info, action)) return true;
+  if (info.signo == SIGSEGV) {
+    // The handler's stack is bad, so there is nowhere to say that.
+    group_->Kill({.signo = SIGSEGV});
+    return false;
+  }
+  ForceSignal(SigInfo::Kernel(SIGSEGV));
+  return true;
 }
 
 bool Task::DoDefaultAction(const SigInfo& info) {

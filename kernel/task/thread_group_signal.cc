@@ -81,7 +81,7 @@ Result<void> ThreadGroup::SendLocked(const SigInfo& info, Task* only) {
   }
   signal_queue_.Notify(EPOLLIN);
   if (only != nullptr) {
-    if (only->WantsLocked(signo)) only->Poke();
+    only->PokeIfWants(signo);
   } else {
     RetargetLocked(SigSet::Of(signo), nullptr);
   }
@@ -93,9 +93,9 @@ void ThreadGroup::RetargetLocked(SigSet which, const Task* except) {
   if (pending.empty()) return;
   for (int signo = 1; signo <= signal::kSignalCount; signo++) {
     if (!pending.Has(signo)) continue;
-    auto wants = [&](const Ref<Task>& t) { return t.get() != except && t->WantsLocked(signo); };
-    auto it = std::find_if(tasks_.begin(), tasks_.end(), wants);
-    if (it != tasks_.end()) (*it)->Poke();
+    for (const Ref<Task>& task : tasks_) {
+      if (task.get() != except && task->PokeIfWants(signo)) break;
+    }
   }
 }
 
