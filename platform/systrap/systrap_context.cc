@@ -40,6 +40,7 @@ SystrapContext::SystrapContext(Ref<SystrapAddressSpace> as, SharedContext& share
     : Context(std::move(as)), turns_(shared, tid), slot_(slot) {}
 
 SystrapContext::~SystrapContext() {
+  turns_.Unpin();
   static_cast<SystrapAddressSpace&>(address_space()).ReleaseThread(turns_.tid(), slot_);
 }
 
@@ -123,6 +124,7 @@ Stop SystrapContext::Switch(arch::Registers& regs, StepMode step) {
 
 Result<uint64_t> SystrapContext::Op(Command command, std::array<uint64_t, 6> args) {
   SharedContext& s = turns_.shared();
+  if (command == Command::kFork || command == Command::kThread) turns_.Unpin();
   std::copy(args.begin(), args.end(), s.args);
   if (!turns_.Take(command)) return Errno::kESRCH;
   return s.result;

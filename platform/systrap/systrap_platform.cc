@@ -30,7 +30,7 @@ Availability SystrapPlatform::Probe() {
 }
 
 Result<std::unique_ptr<Platform>> SystrapPlatform::Create() {
-  SpinBudget::Rounds();  // asks the host how many processors there are before lock-down
+  SpinBudget::Allows();  // asks the host how many processors there are before lock-down
   auto started = TRY(stub::TemplateProcess::Start(stub::Kind::kFree));
   return std::unique_ptr<Platform>(new SystrapPlatform(std::move(started)));
 }
@@ -59,6 +59,7 @@ std::vector<Platform::HostSyscall> SystrapPlatform::HostSyscalls() const {
       {SYS_pidfd_getfd, "taking our end of a stub's channel"},
       {SYS_memfd_create, "memory shared with a stub"},
       {SYS_ftruncate, "memory shared with a stub"},
+      {SYS_sched_setaffinity, "a stub and its task share a processor"},
       {SYS_close, "closing a channel"},
   };
 }

@@ -5,6 +5,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <ctime>
@@ -18,17 +19,28 @@ using stub::kOwnerDied;
 using stub::kTidMask;
 using stub::kWaiting;
 
-// A look costs some 40 ns: a processor's `pause`. Longer than most system calls of ours take.
+// How often a side looks: a look is a `pause`, some 30 to 40 ns.
 constexpr uint32_t kRounds = 400;
+// A wait that is longer than this is none that sharing a processor makes shorter.
+constexpr timespec kShortSleep{0, 1'000'000};
+// So many short sleeps one after the other make a pair share.
+constexpr uint32_t kSleepsToShare = 8;
 
 std::atomic<int> busy_pairs{0};
 
-int UsableProcessors() {
-  static const int count = [] {
-    cpu_set_t set;
-    return sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : 1;
+struct Processors {
+  cpu_set_t set;
+  int count = 1;
+};
+// Those that this process may use.
+const Processors& Usable() {
+  static const Processors processors = [] {
+    Processors p;
+    CPU_ZERO(&p.set);
+    if (sched_getaffinity(0, sizeof(p.set), &p.set) == 0) p.count = CPU_COUNT(&p.set);
+    return p;
   }();
-  return count;
+  return processors;
 }
 
 // Shared between processes, so not FUTEX_PRIVATE.
@@ -36,12 +48,41 @@ long Futex(uint32_t* word, int operation, uint32_t value, const timespec* timeou
   return syscall(SYS_futex, word, operation, value, timeout, nullptr, 0);
 }
 
+timespec Now() {
+  timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return now;
+}
+
+bool IsShort(const timespec& from, const timespec& to) {
+  const int64_t ns = (to.tv_sec - from.tv_sec) * 1'000'000'000 + (to.tv_nsec - from.tv_nsec);
+  return ns < kShortSleep.tv_nsec;
+}
+
 }  // namespace
 
 void SpinBudget::Busy() { busy_pairs.fetch_add(1, std::memory_order_relaxed); }
 void SpinBudget::Idle() { busy_pairs.fetch_sub(1, std::memory_order_relaxed); }
-uint32_t SpinBudget::Rounds() {
-  return busy_pairs.load(std::memory_order_relaxed) * 2 <= UsableProcessors() ? kRounds : 0;
+bool SpinBudget::Allows() {
+  return busy_pairs.load(std::memory_order_relaxed) * 2 <= Usable().count;
+}
+
+bool SpinHabit::Looks() {
+  if (waits_left_ == 0) return true;
+  waits_left_--;
+  return false;
+}
+
+void SpinHabit::Learn(bool paid_off) {
+  successes_ += paid_off ? 1 : 0;
+  if (++tries_ < kTries) return;
+  if (successes_ * 2 < kTries) {
+    waits_left_ = pause_;
+    pause_ = std::min(pause_ * 2, kLongestPause);
+  } else {
+    pause_ = kShortestPause;
+  }
+  tries_ = successes_ = 0;
 }
 
 Result<void> Turns::AwaitReady() {
@@ -64,19 +105,26 @@ bool Turns::Asleep() const {
 
 bool Turns::Take(stub::Command command) {
   if (dead_) return false;
+  const bool room = SpinBudget::Allows();
+  we_look_ = ours_.Looks() && room;
+  ChoosePlace();
+  const bool stub_looked = stub_looks_;
+  stub_looks_ = stubs_.Looks() && room && processor_ < 0;
   shared_.command = command;
-  shared_.spin = SpinBudget::Rounds();
+  shared_.spin = stub_looks_ ? kRounds : 0;
   // Release: what we wrote is there before the turn. Sequentially consistent with the look at
   // `alive`: the host marks that first, then `turn`.
   const uint32_t old =
       __atomic_exchange_n(&shared_.turn.word, static_cast<uint32_t>(tid_), __ATOMIC_SEQ_CST);
+  if (stub_looked) stubs_.Learn((old & kWaiting) == 0);
   if ((old & kWaiting) != 0) Futex(&shared_.turn.word, FUTEX_WAKE, 1);
   if ((__atomic_load_n(&shared_.alive.word, __ATOMIC_SEQ_CST) & kOwnerDied) != 0) dead_ = true;
   return !dead_ && Await();
 }
 
 bool Turns::Await() {
-  uint32_t rounds = SpinBudget::Rounds();
+  uint32_t rounds = we_look_ ? kRounds : 0;
+  bool slept = false;
   for (;;) {
     // Acquire: pairs with the stub's release when it posts.
     uint32_t seen = __atomic_load_n(&shared_.turn.word, __ATOMIC_ACQUIRE);
@@ -84,7 +132,7 @@ bool Turns::Await() {
       dead_ = true;
       return false;
     }
-    if ((seen & kTidMask) == 0) return true;
+    if ((seen & kTidMask) == 0) break;
     if (rounds > 0) {
       rounds--;
       __builtin_ia32_pause();
@@ -93,9 +141,53 @@ bool Turns::Await() {
     if ((seen & kWaiting) != 0 ||
         __atomic_compare_exchange_n(&shared_.turn.word, &seen, seen | kWaiting, false,
                                     __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) {
-      Futex(&shared_.turn.word, FUTEX_WAIT, seen | kWaiting);
+      short_sleeps_ = Sleep(seen | kWaiting) ? short_sleeps_ + (slept ? 0 : 1) : 0;
+      slept = true;
     }
   }
+  if (we_look_) ours_.Learn(!slept);
+  return true;
+}
+
+// Sleeps while the word is `seen`. False if that took long: then the pair has been let loose, as
+// the application is computing and may do that anywhere.
+bool Turns::Sleep(uint32_t seen) {
+  if (short_sleeps_ == 0 && processor_ < 0) {
+    // It has been long lately; no timer for it. The next wait finds out.
+    const timespec before = Now();
+    Futex(&shared_.turn.word, FUTEX_WAIT, seen);
+    return IsShort(before, Now());
+  }
+  if (Futex(&shared_.turn.word, FUTEX_WAIT, seen, &kShortSleep) == 0 || errno != ETIMEDOUT) {
+    return true;
+  }
+  Unpin();
+  Futex(&shared_.turn.word, FUTEX_WAIT, seen);
+  return false;
+}
+
+void Turns::ChoosePlace() {
+  if (we_look_) {
+    Unpin();
+    return;
+  }
+  if (short_sleeps_ < kSleepsToShare || processor_ >= 0 || Usable().count == 1) return;
+  const int here = sched_getcpu();
+  if (here < 0) return;
+  cpu_set_t one;
+  CPU_ZERO(&one);
+  CPU_SET(here, &one);
+  if (sched_setaffinity(0, sizeof(one), &one) != 0) return;
+  sched_setaffinity(tid_, sizeof(one), &one);
+  processor_ = here;
+}
+
+void Turns::Unpin() {
+  short_sleeps_ = 0;
+  if (processor_ < 0) return;
+  processor_ = -1;
+  sched_setaffinity(0, sizeof(Usable().set), &Usable().set);
+  if (!dead_) sched_setaffinity(tid_, sizeof(Usable().set), &Usable().set);
 }
 
 }  // namespace sandboxd::platform::systrap

@@ -10,21 +10,40 @@
 
 namespace sandboxd::platform::systrap {
 
-// Whether waiting by looking again and again pays: it does while each busy pair of stub and kernel
-// thread can have two processors. Process-wide.
+// Whether waiting by looking again and again may pay: it can while each busy pair of stub and
+// kernel thread can have two processors. Process-wide.
 class SpinBudget {
  public:
   // A pair is busy from here until Idle().
   static void Busy();
   static void Idle();
-  // How often a waiter looks before it sleeps, now.
-  static uint32_t Rounds();
+  static bool Allows();
+};
+
+// Whether one side looks before it sleeps: as long as that pays off. When it mostly doesn't, it
+// sleeps at once for a while, each time for longer, and then tries again.
+class SpinHabit {
+ public:
+  // For the next wait.
+  bool Looks();
+  // Whether a wait that began with looking ended without sleep.
+  void Learn(bool paid_off);
+
+ private:
+  static constexpr int kTries = 16;
+  static constexpr uint32_t kShortestPause = 64, kLongestPause = 4096;  // in waits
+  int tries_ = 0;
+  int successes_ = 0;
+  uint32_t pause_ = kShortestPause;
+  uint32_t waits_left_ = 0;  // of the present pause
 };
 
 // Everything but construction on the thread that owns the context.
 class Turns {
  public:
   Turns(stub::SharedContext& shared, pid_t tid) : shared_(shared), tid_(tid) {}
+  Turns(const Turns&) = delete;
+  Turns& operator=(const Turns&) = delete;
 
   pid_t tid() const { return tid_; }
   stub::SharedContext& shared() { return shared_; }
@@ -36,13 +55,26 @@ class Turns {
   // Whether the stub thread has stopped looking and would have to be woken.
   bool Asleep() const;
   bool dead() const { return dead_; }
+  // Lets both threads run anywhere. Before the stub thread or its owner makes another, which would
+  // inherit the place, and at the end.
+  void Unpin();
 
  private:
   bool Await();
+  bool Sleep(uint32_t seen);
+  void ChoosePlace();
 
   stub::SharedContext& shared_;
   const pid_t tid_;
   bool dead_ = false;
+  SpinHabit ours_;
+  SpinHabit stubs_;
+  bool we_look_ = false;     // in this turn
+  bool stub_looks_ = false;  // in the turn that it is about to take
+  // Where looking doesn't pay, a pair that hands over often shares one processor: waking a thread
+  // on another that sleeps costs ten times as much.
+  int processor_ = -1;         // which; -1: both run anywhere
+  uint32_t short_sleeps_ = 0;  // in a row
 };
 
 }  // namespace sandboxd::platform::systrap
