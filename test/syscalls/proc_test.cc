@@ -91,7 +91,13 @@ TEST(ProcTest, SelfNamesTheReader) {
   EXPECT_EQ(s.f_type, 0x9fa0);
 }
 
+// A thread that has been joined may still be on its way out.
+void WaitUntilThreadsAre(const std::string& count) {
+  while (Field(ReadFile(Self("status")), "Threads") != count) std::this_thread::yield();
+}
+
 TEST(ProcTest, StatTellsWhoAndHow) {
+  WaitUntilThreadsAre("1");
   std::string text = ReadFile(Self("stat"));
   EXPECT_EQ(text.substr(0, text.find(' ')), std::to_string(getpid()));
   EXPECT_NE(text.find(" (proc_test) "), std::string::npos) << text;
@@ -120,6 +126,7 @@ TEST(ProcTest, CpuTimeGrows) {
 }
 
 TEST(ProcTest, StatusHasWhatPsReads) {
+  WaitUntilThreadsAre("1");
   std::string text = ReadFile(Self("status"));
   EXPECT_EQ(Field(text, "Name"), "proc_test");
   EXPECT_EQ(Field(text, "State"), "R (running)");
@@ -246,7 +253,7 @@ TEST(ProcTest, TaskFolderHasTheThreads) {
   EXPECT_TRUE(threads.contains(std::to_string(getpid())));
   EXPECT_TRUE(threads.contains(std::to_string(tid)));
   EXPECT_EQ(ReadFile(Self("task/") + std::to_string(tid) + "/comm"), "second\n");
-  EXPECT_EQ(Field(ReadFile(Self("status")), "Threads"), "2");
+  WaitUntilThreadsAre("2");
   stop = true;
   thread.join();
 }
