@@ -156,8 +156,9 @@ void ProcessTimers::OnCpuLimit() {
 // --- POSIX timers ---
 
 Result<int> ProcessTimers::Create(Definition definition) {
+  const uint64_t limit = group_.GetRlimit(RLIMIT_SIGPENDING).rlim_cur;
   MutexLock lock(mutex_);
-  if (posix_.size() >= group_.GetRlimit(RLIMIT_SIGPENDING).rlim_cur) return Errno::kEAGAIN;
+  if (posix_.size() >= limit) return Errno::kEAGAIN;
   while (posix_.contains(next_id_)) next_id_ = (next_id_ + 1) & INT32_MAX;
   int id = next_id_;
   next_id_ = (next_id_ + 1) & INT32_MAX;
