@@ -30,6 +30,9 @@ Result<uint64_t> Open(Task& t, FdNum dirfd, UserPath path, const vfs::OpenReques
   TRY(t.files().CheckRoom(t.fd_limit()));
   vfs::At at = TRY(AtOf(t, dirfd, name, Follow::kYes));
   at.resolve = resolve;
+  // RESOLVE_IN_ROOT: an absolute path starts at dirfd too.
+  if ((resolve & RESOLVE_IN_ROOT) != 0 && !at.start && !(dirfd == kCwd))
+    at.start = TRY(t.files().Get(dirfd))->path();
   Ref<vfs::File> file = TRY(t.kernel().vfs().Open(t, name, at, request));
   // A fifo's open waits for its other end.
   TRY(Blocking(t, *file, EPOLLIN | EPOLLOUT, (request.flags & O_NONBLOCK) != 0, {},

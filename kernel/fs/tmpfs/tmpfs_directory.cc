@@ -20,6 +20,7 @@ class DirectoryFile final : public vfs::File {
 
   Result<void> ReadDir(vfs::Caller&, const vfs::DirSink& sink) override {
     auto& dir = static_cast<TmpfsDirectory&>(*inode());
+    uint64_t parent_ino = ParentIno();  // asks dentries, whose locks come before the position's
     MutexLock lock(position_mutex_);
     int64_t at = position();
     if (at == 0) {
@@ -27,7 +28,7 @@ class DirectoryFile final : public vfs::File {
       position_.store(at = 1, std::memory_order_relaxed);
     }
     if (at == 1) {
-      if (!sink({"..", ParentIno(), DT_DIR, 2})) return Ok();
+      if (!sink({"..", parent_ino, DT_DIR, 2})) return Ok();
       position_.store(at = 2, std::memory_order_relaxed);
     }
     dir.List(static_cast<uint64_t>(at), sink, &at);

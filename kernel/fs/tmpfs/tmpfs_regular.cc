@@ -186,13 +186,15 @@ Result<size_t> TmpfsRegular::Write(vfs::Caller& c, mm::IoSource& src, int64_t of
   uint64_t at = static_cast<uint64_t>(offset);
   size_t total = 0;
   while (src.remaining() > 0) {
+    size_t want = std::min(src.remaining(), kChunk);
     Result<size_t> n = WriteChunk(c, src, &at, append && total == 0);
     if (!n.ok()) {
       if (total == 0) return n;
       break;
     }
     total += *n;
-    if (*n == 0) break;
+    // A limit or the end of memory: the next call meets it again, and then it is an error.
+    if (*n < want) break;
   }
   if (append && end != nullptr && total > 0) *end = static_cast<int64_t>(at);
   return total;

@@ -86,6 +86,7 @@ TEST_F(TmpfsTest, FileSizeLimitCutsAndThenRefuses) {
   caller_.set_file_size_limit(4);
   auto file = Create("/f");
   EXPECT_EQ(MUST(WriteString(caller_, *file, "123456")), 4u);
+  EXPECT_TRUE(caller_.signals().empty());
   EXPECT_TRUE(WriteString(caller_, *file, "7").Is(Errno::kEFBIG));
   EXPECT_EQ(caller_.signals().back(), SIGXFSZ);
 }
@@ -112,6 +113,19 @@ TEST_F(TmpfsTest, ReaddirPositionSurvivesChanges) {
   ASSERT_TRUE(vfs_.Unlink(caller_, "/a", {}).ok());
   Create("/d");
   EXPECT_EQ(vfs::ListNames(caller_, *dir), (std::vector<std::string>{"b", "c", "d"}));
+}
+
+TEST_F(TmpfsTest, DotDotHasTheParentsInode) {
+  ASSERT_TRUE(vfs_.Mkdir(caller_, "/d", {}, 0755).ok());
+  auto dir = MUST(vfs_.Open(caller_, "/d", {}, {O_RDONLY | O_DIRECTORY, 0}));
+  uint64_t dot_dot = 0;
+  ASSERT_TRUE(dir->ReadDir(caller_,
+                           [&](const vfs::DirEntry& e) {
+                             if (e.name == "..") dot_dot = e.ino;
+                             return true;
+                           })
+                  .ok());
+  EXPECT_EQ(dot_dot, Stat("/").ino);
 }
 
 TEST_F(TmpfsTest, XattrsFollowTheirFlags) {
