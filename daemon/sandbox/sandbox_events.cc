@@ -311,10 +311,11 @@ void Sandbox::AttachEnded(const v1::Process& process, bool exit_seen, bool kill)
     init = process.id() == container_;
     if (init && (exit_seen || kill)) exit_reported_ = true;
     never_started = view_.state() == v1::Sandbox::STATE_CREATED;
-    if (never_started && kill && init && view_.spec().auto_delete()) auto_delete_started_ = true;
+    never_started = never_started && kill && init && view_.spec().auto_delete();
+    if (never_started) auto_delete_started_ = true;
   }
   if (kill && !exit_seen) SignalSoon(process, SIGKILL);
-  if (never_started && kill && init && auto_delete_started_) {
+  if (never_started) {
     env_.workers.Run([self = Ref<Sandbox>(this)] { self->env_.delete_sandbox(self->id_); });
     return;
   }

@@ -88,6 +88,8 @@ struct StdioRelay::Impl {
   UniqueFd wakeup;
   std::thread thread;
   std::list<Channel> channels;                                      // relay thread only
+  // Of finished output, until Remove. Relay thread only.
+  std::multimap<std::string, UniqueFd> kept_hosts;
   std::multimap<std::string, std::function<void()>> drain_waiters;  // relay thread only
   Mutex mutex{LockRank::kLeaf};
   std::vector<std::function<void()>> posted GUARDED_BY(mutex);
@@ -240,6 +242,12 @@ struct StdioRelay::Impl {
   void Finish(Channel& c) {
     c.notifier.Leave();
     c.end.reset();
+    // What is in a FIFO that the daemon has not read yet lives as long as someone holds it; if the
+    // daemon has died, that is us, until its successor has acknowledged the exit.
+    if (c.direction == Direction::kOutOfSandbox && c.resumable && c.host.valid()) {
+      if (c.registered) epoll_ctl(epoll.get(), EPOLL_CTL_DEL, c.host.get(), nullptr);
+      kept_hosts.emplace(c.key, std::move(c.host));
+    }
     DropHost(c);
     c.begin = c.buffer.size();
     c.empty_seen = true;
@@ -334,6 +342,7 @@ void StdioRelay::Remove(const std::string& key) {
     for (Impl::Channel& c : impl->channels) {
       if (c.key == key) impl->Finish(c);
     }
+    impl->kept_hosts.erase(key);
   });
 }
 
