@@ -201,8 +201,12 @@ void SystrapAddressSpace::ReleaseThread(pid_t tid, uint64_t slot) {
 }
 
 void SystrapAddressSpace::KillLocked() {
-  killed_ = true;
+  // Release: pairs with the acquire of those who wait for a turn.
+  killed_.store(true, std::memory_order_release);
   kill(-host_pid_, SIGKILL);
+  for (uint64_t slot = 0; slot < used_slots_.size(); slot++) {
+    if (used_slots_[slot]) Turns::Forsake(slots_[slot]);
+  }
 }
 
 void SystrapAddressSpace::Kill() {

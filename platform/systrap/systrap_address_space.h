@@ -5,6 +5,7 @@
 
 #include <sys/types.h>
 
+#include <atomic>
 #include <vector>
 
 #include "platform/address_space.h"
@@ -48,6 +49,7 @@ class SystrapAddressSpace final : public AddressSpace {
   Result<std::unique_ptr<Context>> NewContext() override;
   void Kill() override;
 
+  const std::atomic<bool>& killed() const { return killed_; }
   // A context is going away; its thread waits for a turn, or is dead.
   void ReleaseThread(pid_t tid, uint64_t slot);
 
@@ -75,7 +77,7 @@ class SystrapAddressSpace final : public AddressSpace {
   std::vector<pid_t> others_ GUARDED_BY(mutex_);
   std::vector<bool> used_slots_ GUARDED_BY(mutex_);
   int contexts_ GUARDED_BY(mutex_) = 0;
-  bool killed_ GUARDED_BY(mutex_) = false;
+  std::atomic<bool> killed_{false};  // set under mutex_; read by waiting contexts
   // Our end of the channel for descriptors; made when first needed.
   UniqueFd socket_ GUARDED_BY(mutex_);
 };

@@ -37,7 +37,7 @@ size_t ClampToApplication(UserAddr addr, size_t size) {
 
 SystrapContext::SystrapContext(Ref<SystrapAddressSpace> as, SharedContext& shared, pid_t tid,
                                uint64_t slot)
-    : Context(std::move(as)), turns_(shared, tid), slot_(slot) {}
+    : Context(as), turns_(shared, tid, as->killed()), slot_(slot) {}
 
 SystrapContext::~SystrapContext() {
   turns_.Unpin();

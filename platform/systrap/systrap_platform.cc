@@ -59,6 +59,8 @@ std::vector<Platform::HostSyscall> SystrapPlatform::HostSyscalls() const {
       {SYS_pidfd_getfd, "taking our end of a stub's channel"},
       {SYS_memfd_create, "memory shared with a stub"},
       {SYS_ftruncate, "memory shared with a stub"},
+      {SYS_waitid, "whether a stub thread that doesn't answer is dead"},
+      {SYS_getcpu, "where a task runs; usually answered by the vdso"},
       {SYS_sched_setaffinity, "a stub and its task share a processor"},
       {SYS_close, "closing a channel"},
   };

@@ -3,11 +3,13 @@
 #include <linux/futex.h>
 #include <sched.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <climits>
 #include <ctime>
 
 #include "platform/base/log.h"
@@ -23,6 +25,10 @@ using stub::kWaiting;
 constexpr uint32_t kRounds = 400;
 // A wait that is longer than this is none that sharing a processor makes shorter.
 constexpr timespec kShortSleep{0, 1'000'000};
+// Dead stubs wake us, unless a hostile one has broken the list by which the host knows whom to
+// wake. So nobody sleeps for longer than this without a look. Only threads whose application is
+// computing sleep here, so that an idle sandbox stays idle.
+constexpr timespec kLongSleep{10, 0};
 // So many short sleeps one after the other make a pair share.
 constexpr uint32_t kSleepsToShare = 8;
 
@@ -119,16 +125,18 @@ bool Turns::Take(stub::Command command) {
   if (stub_looked) stubs_.Learn((old & kWaiting) == 0);
   if ((old & kWaiting) != 0) Futex(&shared_.turn.word, FUTEX_WAKE, 1);
   if ((__atomic_load_n(&shared_.alive.word, __ATOMIC_SEQ_CST) & kOwnerDied) != 0) dead_ = true;
-  return !dead_ && Await();
+  return !dead_ && Await(command == stub::Command::kRun);
 }
 
-bool Turns::Await() {
+bool Turns::Await(bool is_run) {
   uint32_t rounds = we_look_ ? kRounds : 0;
   bool slept = false;
+  fruitless_ = 0;
   for (;;) {
     // Acquire: pairs with the stub's release when it posts.
     uint32_t seen = __atomic_load_n(&shared_.turn.word, __ATOMIC_ACQUIRE);
-    if ((seen & kOwnerDied) != 0) {
+    const bool lost = fruitless_ > 0 && (IsGone() || (!is_run && fruitless_ > 1));
+    if ((seen & kOwnerDied) != 0 || killed_.load(std::memory_order_acquire) || lost) {
       dead_ = true;
       return false;
     }
@@ -155,15 +163,32 @@ bool Turns::Sleep(uint32_t seen) {
   if (short_sleeps_ == 0 && processor_ < 0) {
     // It has been long lately; no timer for it. The next wait finds out.
     const timespec before = Now();
-    Futex(&shared_.turn.word, FUTEX_WAIT, seen);
+    SleepLong(seen);
     return IsShort(before, Now());
   }
   if (Futex(&shared_.turn.word, FUTEX_WAIT, seen, &kShortSleep) == 0 || errno != ETIMEDOUT) {
     return true;
   }
   Unpin();
-  Futex(&shared_.turn.word, FUTEX_WAIT, seen);
+  SleepLong(seen);
   return false;
+}
+
+void Turns::SleepLong(uint32_t seen) {
+  if (Futex(&shared_.turn.word, FUTEX_WAIT, seen, &kLongSleep) != 0 && errno == ETIMEDOUT) {
+    fruitless_++;
+  }
+}
+
+bool Turns::IsGone() const {
+  siginfo_t info{};
+  const int options = WEXITED | WNOHANG | WNOWAIT | __WALL;
+  return waitid(P_PID, static_cast<id_t>(tid_), &info, options) != 0 || info.si_pid != 0;
+}
+
+void Turns::Forsake(stub::SharedContext& shared) {
+  __atomic_fetch_or(&shared.turn.word, kOwnerDied, __ATOMIC_SEQ_CST);
+  Futex(&shared.turn.word, FUTEX_WAKE, INT_MAX);
 }
 
 void Turns::ChoosePlace() {

@@ -3,6 +3,7 @@
 
 #include <sys/types.h>
 
+#include <atomic>
 #include <cstdint>
 
 #include "platform/base/result.h"
@@ -41,7 +42,9 @@ class SpinHabit {
 // Everything but construction on the thread that owns the context.
 class Turns {
  public:
-  Turns(stub::SharedContext& shared, pid_t tid) : shared_(shared), tid_(tid) {}
+  // `killed` becomes true when the whole address space is killed.
+  Turns(stub::SharedContext& shared, pid_t tid, const std::atomic<bool>& killed)
+      : shared_(shared), tid_(tid), killed_(killed) {}
   Turns(const Turns&) = delete;
   Turns& operator=(const Turns&) = delete;
 
@@ -50,23 +53,30 @@ class Turns {
 
   // Waits until a new stub thread is ready for its first turn. EAGAIN if it never is.
   Result<void> AwaitReady();
-  // Hands over and waits for the turn to come back. False if the stub thread is dead.
+  // Hands over and waits for the turn to come back. False if the stub thread is dead. A command
+  // other than kRun that isn't answered in some 20 s counts as death: no honest stub takes so long.
   bool Take(stub::Command command);
   // Whether the stub thread has stopped looking and would have to be woken.
   bool Asleep() const;
   bool dead() const { return dead_; }
+  // Wakes whoever waits for this slot's turn: its stub thread has been killed. Any thread.
+  static void Forsake(stub::SharedContext& shared);
   // Lets both threads run anywhere. Before the stub thread or its owner makes another, which would
   // inherit the place, and at the end.
   void Unpin();
 
  private:
-  bool Await();
+  bool Await(bool is_run);
   bool Sleep(uint32_t seen);
+  void SleepLong(uint32_t seen);
+  bool IsGone() const;
   void ChoosePlace();
 
   stub::SharedContext& shared_;
   const pid_t tid_;
+  const std::atomic<bool>& killed_;
   bool dead_ = false;
+  int fruitless_ = 0;  // long sleeps in this wait that nothing has ended
   SpinHabit ours_;
   SpinHabit stubs_;
   bool we_look_ = false;     // in this turn

@@ -320,5 +320,52 @@ TEST_P(ProcessConformanceTest, TheStubsOwnSyscallInstructionsServeTheApplication
   }
 }
 
+// All that a program can reach of what is ours in its address space: it may break itself, and
+// nobody else, and can still be killed.
+GUEST_CODE(Scribble,
+           "mov %rdi, %r12\n mov %rcx, %r13\n"
+           "rep stosb\n incl (%rbx)\n"
+           "1: mov %r12, %rdi\n mov %r13, %rcx\n rep stosb\n jmp 1b");
+TEST_P(ProcessConformanceTest, OverwritingOurMemoryHarmsTheProgramAlone) {
+  auto other = MUST(platform().NewAddressSpace());
+  auto other_context = MUST(other->NewContext());
+  std::ifstream maps("/proc/" + std::to_string(as().host_pid()) + "/maps");
+  std::string line;
+  std::vector<uint64_t> ours;
+  while (std::getline(maps, line)) {
+    const uint64_t start = std::stoull(line, nullptr, 16);
+    if (start >= kApplicationEnd.value && line.find(" rw-") != std::string::npos) {
+      ours.push_back(start);
+    }
+  }
+  ASSERT_FALSE(ours.empty());
+  for (uint64_t target : ours) {
+    for (uint64_t byte : {0x00, 0xff, 0x55}) {
+      as_ = MUST(platform().NewAddressSpace());
+      context_ = MUST(as_->NewContext());
+      Map(kDataPage, PROT_READ | PROT_WRITE);
+      LoadCode(kScribble);
+      regs_.rdi = target;
+      regs_.rcx = kPageSize;
+      regs_.rax = byte;
+      regs_.rbx = kData.value;
+      std::thread killer([&] {
+        uint32_t done = 0;
+        while (done == 0 && as().CopyIn(kData, AsWritableBytes(done)) == sizeof(done)) {
+          std::this_thread::yield();
+        }
+        context_->Interrupt();
+        as().Kill();
+      });
+      while (Run().kind != Stop::Kind::kDead) {
+      }
+      killer.join();
+    }
+  }
+  EXPECT_TRUE(other->Map(*other_context, kDataPage, PROT_READ | PROT_WRITE, {}).ok());
+  Poke(*other, kData, 1);
+  EXPECT_EQ(Peek(*other, kData), 1u);
+}
+
 }  // namespace
 }  // namespace sandboxd::platform
