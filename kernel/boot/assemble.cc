@@ -1,6 +1,7 @@
 #include "kernel/boot/assemble.h"
 
 #include "kernel/boot/memory_files.h"
+#include "kernel/boot/proc_options.h"
 #include "kernel/fs/dev/dev.h"
 #include "kernel/fs/pipe/pipe.h"
 #include "kernel/fs/proc/proc_fs.h"
@@ -20,7 +21,7 @@ void RegisterTaskFilesystems(task::Kernel& kernel) {
   pts::JobControl* jobs = kernel.Attach(std::make_unique<task::TerminalJobs>(kernel));
   vfs.RegisterFilesystem(std::make_unique<pts::DevPtsType>(jobs, &kernel.timers()));
   pts::RegisterTerminalDevices(vfs, jobs);
-  vfs.RegisterFilesystem(proc::MakeProcFilesystem(kernel));
+  vfs.RegisterFilesystem(proc::MakeProcFilesystem(kernel, SandboxProcOptions()));
   vfs.RegisterFilesystem(sysfs::MakeSysFilesystem(kernel.cpu_count()));
 }
 

@@ -93,16 +93,16 @@ class FdLink final : public PlaceLink {
       : PlaceLink(ref, o, ino, permissions), fd_(fd) {}
 
  private:
-  Result<Ref<vfs::File>> Open(task::Task& t) {
+  Result<Ref<vfs::File>> Find(task::Task& t) {
     Ref<vfs::FdTable> files = t.files_ref();
     if (files == nullptr) return Errno::kENOENT;
     auto file = files->Get(fd_);
     if (!file.ok()) return Errno::kENOENT;
     return file;
   }
-  Result<vfs::Path> Place(task::Task& t) override { return TRY(Open(t))->path(); }
+  Result<vfs::Path> Place(task::Task& t) override { return TRY(Find(t))->path(); }
   Result<std::string> Text(task::Task& t, vfs::Caller& c) override {
-    Ref<vfs::File> file = TRY(Open(t));
+    Ref<vfs::File> file = TRY(Find(t));
     std::string text = file->Describe();
     if (!text.empty()) return text;
     return ref_.sb->kernel().vfs().PathString(file->path(), c.root());
