@@ -51,6 +51,11 @@ class PipeBuffer {
 class Pipe final : public RefCounted {
  public:
   enum class End : uint8_t { kRead = 1, kWrite = 2, kBoth = 3 };
+  // A pipe without a name: opening it again through /proc/PID/fd waits for nobody.
+  enum class Kind : uint8_t { kPipe, kFifo };
+
+  explicit Pipe(Kind kind) : kind_(kind) {}
+  Kind kind() const { return kind_; }
 
   void AddEnd(End end);
   void RemoveEnd(End end);  // wakes the other side; the last one out empties the pipe
@@ -83,6 +88,7 @@ class Pipe final : public RefCounted {
     return (static_cast<int>(end) & static_cast<int>(which)) != 0;
   }
 
+  const Kind kind_;
   // One reader at a time, over user memory access, as Linux's pipe->mutex: bytes leave the pipe
   // only when they have arrived (the stated exception to rule 23).
   Mutex read_mutex_{LockRank::kPipeReader};

@@ -39,6 +39,7 @@ PipeFile::PipeFile(vfs::Path path, int flags, Ref<Pipe> pipe)
 PipeFile::~PipeFile() { pipe_->RemoveEnd(end_); }
 
 Result<void> PipeFile::FinishOpen(vfs::Caller&) {
+  if (pipe_->kind() == Pipe::Kind::kPipe) return Ok();
   if (nonblocking() || pipe_->OtherEndSeen(end_, seen_)) return Ok();
   return Errno::kEAGAIN;
 }
@@ -87,7 +88,7 @@ Result<PipePair> CreatePipe(vfs::Vfs& vfs, vfs::Caller& c, int flags) {
   owner.uid = creds->fsuid;
   owner.gid = creds->fsgid;
   TRY(path.dentry->inode()->SetAttr(owner));
-  Ref<Pipe> pipe = MakeRef<Pipe>();
+  Ref<Pipe> pipe = MakeRef<Pipe>(Pipe::Kind::kPipe);
   // What opens /proc/PID/fd/N finds the same pipe.
   path.dentry->inode()->SetAttachment(pipe);
   int status = flags & (O_NONBLOCK | O_DIRECT);
@@ -97,8 +98,8 @@ Result<PipePair> CreatePipe(vfs::Vfs& vfs, vfs::Caller& c, int flags) {
 }
 
 Result<Ref<vfs::File>> OpenFifo(vfs::Caller&, const vfs::Path& path, int flags) {
-  Ref<RefCounted> slot =
-      path.dentry->inode()->Attachment([] { return Ref<RefCounted>(MakeRef<Pipe>()); });
+  Ref<RefCounted> slot = path.dentry->inode()->Attachment(
+      [] { return Ref<RefCounted>(MakeRef<Pipe>(Pipe::Kind::kFifo)); });
   Ref<Pipe> pipe = StaticRefCast<Pipe>(std::move(slot));
   bool only_writes = (flags & O_ACCMODE) == O_WRONLY;
   if (only_writes && (flags & O_NONBLOCK) != 0 && !pipe->has_readers()) return Errno::kENXIO;
