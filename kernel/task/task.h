@@ -191,6 +191,7 @@ class Task final : public RefCounted, public vfs::Caller, public wait::Blocker {
   friend struct ExecOps;
   friend struct CloneOps;
   friend struct ProcessOps;
+  friend struct TaskTestPeer;
   template <typename T, typename... Args>
   friend Ref<T> sandboxd::MakeRef(Args&&...);
   Task(Kernel& kernel, Ref<ThreadGroup> group, Ref<PidNamespace> pid_ns);

@@ -176,6 +176,7 @@ class ThreadGroup : public RefCounted {
   friend struct CloneOps;
   friend struct ExecOps;
   friend struct ProcessOps;
+  friend struct TaskTestPeer;
   friend struct SessionOps;
   friend class TerminalJobs;
   template <typename T, typename... Args>
