@@ -47,8 +47,8 @@ SharedSlots::~SharedSlots() {
 }
 
 SystrapAddressSpace::SystrapAddressSpace(pid_t leader, uint64_t slot, SharedSlots slots,
-                                         const stub::Layout& layout)
-    : AddressSpace(leader), layout_(layout), slots_(std::move(slots)) {
+                                         const stub::Layout& layout, stub::Graveyard& graveyard)
+    : AddressSpace(leader), layout_(layout), graveyard_(graveyard), slots_(std::move(slots)) {
   slots_.CloseFd();
   used_slots_.resize(stub::kMaxSlots);
   used_slots_[slot] = true;
@@ -58,12 +58,7 @@ SystrapAddressSpace::SystrapAddressSpace(pid_t leader, uint64_t slot, SharedSlot
 SystrapAddressSpace::~SystrapAddressSpace() {
   // The whole group: what a hostile program has cloned behind our back is in it too. No context is
   // left, as each holds a reference, so nobody else waits for these.
-  kill(-host_pid_, SIGKILL);
-  kill(host_pid_, SIGKILL);
-  while (waitpid(-host_pid_, nullptr, __WALL) > 0 || errno == EINTR) {
-  }
-  while (waitpid(host_pid_, nullptr, __WALL) < 0 && errno == EINTR) {
-  }
+  graveyard_.Bury(host_pid_);
 }
 
 Result<void> SystrapAddressSpace::MapFd(Context& by, AddrRange range, int prot, int flags,
@@ -137,9 +132,13 @@ Result<Ref<AddressSpace>> SystrapAddressSpace::Fork(Context& by) {
   const int fd = slots.fd();
   TRY(host::SendFds(socket_.get(), payload, {&fd, 1}));
   const pid_t child = TRY(CheckNewProcess(context.Op(Command::kFork, {})));
-  setpgid(child, child);
+  if (setpgid(child, child) != 0) {
+    const int error = errno;
+    KillAndReap(child);
+    return FromHostErrno(error);
+  }
   return Ref<AddressSpace>(
-      MakeRef<SystrapAddressSpace>(child, context.slot(), std::move(slots), layout_));
+      MakeRef<SystrapAddressSpace>(child, context.slot(), std::move(slots), layout_, graveyard_));
 }
 
 Result<uint64_t> SystrapAddressSpace::TakeSlot() {

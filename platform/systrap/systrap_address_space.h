@@ -11,6 +11,7 @@
 #include "platform/address_space.h"
 #include "platform/base/mutex.h"
 #include "platform/base/unique_fd.h"
+#include "platform/stub/graveyard.h"
 #include "platform/stub/layout.h"
 #include "platform/stub/shared_context.h"
 
@@ -41,7 +42,8 @@ class SystrapAddressSpace final : public AddressSpace {
  public:
   // `leader`: a child of this process which leads a process group of its own and waits for its
   // first turn in `slot`. Ours from now on.
-  SystrapAddressSpace(pid_t leader, uint64_t slot, SharedSlots slots, const stub::Layout& layout);
+  SystrapAddressSpace(pid_t leader, uint64_t slot, SharedSlots slots, const stub::Layout& layout,
+                      stub::Graveyard& graveyard);
 
   Result<void> Mincore(Context& by, AddrRange range, Bytes vec) override;
   Result<Ref<AddressSpace>> Fork(Context& by) override;
@@ -69,6 +71,7 @@ class SystrapAddressSpace final : public AddressSpace {
   void KillLocked() REQUIRES(mutex_);
 
   const stub::Layout& layout_;  // the platform's, which outlives every address space
+  stub::Graveyard& graveyard_;  // likewise
   SharedSlots slots_;           // each slot belongs to its context, or, before that, to NewContext
   // Held while the stub's scratch pages and its socket are in use.
   Mutex mutex_{LockRank::kAddressSpace};

@@ -3,8 +3,10 @@
 #include <linux/seccomp.h>
 #include <sys/auxv.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <csignal>
 #include <utility>
 
@@ -38,9 +40,14 @@ Result<std::unique_ptr<Platform>> SystrapPlatform::Create() {
 Result<Ref<AddressSpace>> SystrapPlatform::NewAddressSpace() {
   SharedSlots slots = TRY(SharedSlots::Create());
   const pid_t pid = TRY(template_->Spawn(slots.fd()));
-  setpgid(pid, pid);
+  if (setpgid(pid, pid) != 0) {
+    const int error = errno;
+    kill(pid, SIGKILL);
+    waitpid(pid, nullptr, __WALL);
+    return FromHostErrno(error);
+  }
   return Ref<AddressSpace>(
-      MakeRef<SystrapAddressSpace>(pid, 0, std::move(slots), template_->layout()));
+      MakeRef<SystrapAddressSpace>(pid, 0, std::move(slots), template_->layout(), graveyard_));
 }
 
 std::vector<Platform::HostSyscall> SystrapPlatform::HostSyscalls() const {

@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "platform/platform.h"
+#include "platform/stub/graveyard.h"
 #include "platform/stub/template_process.h"
 
 namespace sandboxd::platform::systrap {
@@ -24,6 +25,7 @@ class SystrapPlatform final : public Platform {
   explicit SystrapPlatform(std::unique_ptr<stub::TemplateProcess> t) : template_(std::move(t)) {}
 
   const std::unique_ptr<stub::TemplateProcess> template_;
+  stub::Graveyard graveyard_;
 };
 
 }  // namespace sandboxd::platform::systrap

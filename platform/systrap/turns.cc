@@ -23,6 +23,8 @@ using stub::kWaiting;
 
 // How often a side looks: a look is a `pause`, some 30 to 40 ns.
 constexpr uint32_t kRounds = 400;
+// The same for what takes the host long: making a process.
+constexpr uint32_t kLongRounds = 5000;
 // A wait that is longer than this is none that sharing a processor makes shorter.
 constexpr timespec kShortSleep{0, 1'000'000};
 // Dead stubs wake us, unless a hostile one has broken the list by which the host knows whom to
@@ -92,11 +94,17 @@ void SpinHabit::Learn(bool paid_off) {
 }
 
 Result<void> Turns::AwaitReady() {
+  uint32_t rounds = SpinBudget::Allows() ? kLongRounds : 0;
   constexpr timespec kLongEnough{10, 0};  // only a stub that is killed at birth takes that long
   for (;;) {
     // Acquire: pairs with the stub's release when it has set itself up.
     const uint32_t ready = __atomic_load_n(&shared_.ready, __ATOMIC_ACQUIRE);
     if (ready != 0) return Ok();
+    if (rounds > 0) {
+      rounds--;
+      __builtin_ia32_pause();
+      continue;
+    }
     if (Futex(&shared_.ready, FUTEX_WAIT, 0, &kLongEnough) != 0 && errno == ETIMEDOUT) {
       LOG_WARNING("systrap: stub thread %d did not start", tid_);
       dead_ = true;
@@ -125,11 +133,13 @@ bool Turns::Take(stub::Command command) {
   if (stub_looked) stubs_.Learn((old & kWaiting) == 0);
   if ((old & kWaiting) != 0) Futex(&shared_.turn.word, FUTEX_WAKE, 1);
   if ((__atomic_load_n(&shared_.alive.word, __ATOMIC_SEQ_CST) & kOwnerDied) != 0) dead_ = true;
-  return !dead_ && Await(command == stub::Command::kRun);
+  return !dead_ && Await(command);
 }
 
-bool Turns::Await(bool is_run) {
-  uint32_t rounds = we_look_ ? kRounds : 0;
+bool Turns::Await(stub::Command command) {
+  const bool is_run = command == stub::Command::kRun;
+  const bool is_long = command == stub::Command::kFork || command == stub::Command::kThread;
+  uint32_t rounds = !we_look_ ? 0 : is_long ? kLongRounds : kRounds;
   bool slept = false;
   fruitless_ = 0;
   for (;;) {

@@ -66,7 +66,7 @@ class Turns {
   void Unpin();
 
  private:
-  bool Await(bool is_run);
+  bool Await(stub::Command command);
   bool Sleep(uint32_t seen);
   void SleepLong(uint32_t seen);
   bool IsGone() const;
