@@ -16,6 +16,7 @@
 
 DEFINE_string(state_dir, "", "folder for what must survive a restart (made if it is missing)");
 DEFINE_string(listen, "", "addresses to listen on, comma-separated or repeated: unix:///path");
+DEFINE_string(group, "", "group of the sockets, whose members may use them: a name or a number");
 DEFINE_string(kernel_binary, "", "sandbox-kernel; default ../libexec/sandboxd/sandbox-kernel");
 DEFINE_string(gofer_binary, "", "sandbox-gofer; default ../libexec/sandboxd/sandbox-gofer");
 DEFINE_string(default_platform, "ptrace", "platform of sandboxes that do not ask for one");
@@ -65,6 +66,7 @@ Outcome<ServerOptions> OptionsFromFlags(const std::vector<std::string>& listen) 
   std::error_code error;
   options.state_dir = std::filesystem::absolute(FLAGS_state_dir, error).string();
   options.listen = listen;
+  options.group = FLAGS_group;
   Settings& settings = options.settings;
   settings.kernel_path =
       FLAGS_kernel_binary.empty() ? DefaultBinary("sandbox-kernel") : FLAGS_kernel_binary;

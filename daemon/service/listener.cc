@@ -1,6 +1,7 @@
 #include "daemon/service/listener.h"
 
 #include <fcntl.h>
+#include <grp.h>
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -39,6 +40,15 @@ Outcome<void> RemoveStale(const std::string& path, const sockaddr_un& address) {
   return {};
 }
 
+Outcome<gid_t> GroupId(const std::string& name) {
+  if (name.find_first_not_of("0123456789") == std::string::npos) {
+    return static_cast<gid_t>(std::strtoul(name.c_str(), nullptr, 10));
+  }
+  const group* entry = ::getgrnam(name.c_str());
+  if (entry == nullptr) return Error::Internal("there is no group " + name);
+  return entry->gr_gid;
+}
+
 }  // namespace
 
 Outcome<UniqueFd> ConnectionTable::Add(UniqueFd fd, const Connection& connection) {
@@ -63,7 +73,8 @@ std::optional<Connection> ConnectionTable::Find(const std::string& peer) const {
   return it->second;
 }
 
-Outcome<std::unique_ptr<Listener>> Listener::Create(const std::string& address_text) {
+Outcome<std::unique_ptr<Listener>> Listener::Create(const std::string& address_text,
+                                                    const std::string& group) {
   if (address_text.rfind(kScheme, 0) != 0 || address_text.size() <= sizeof kScheme - 1 ||
       address_text[sizeof kScheme - 1] != '/') {
     return Error::Internal("--listen must be unix:///absolute/path, not \"" + address_text + "\"");
@@ -83,11 +94,16 @@ Outcome<std::unique_ptr<Listener>> Listener::Create(const std::string& address_t
   const int bind_error = errno;
   ::umask(old_mask);
   if (bound != 0) return ListenError(path, bind_error);
-  struct stat st;
-  if (::listen(fd.get(), 128) != 0 || ::stat(path.c_str(), &st) != 0) {
-    return ListenError(path, errno);
+  // Owns the file from here on.
+  std::unique_ptr<Listener> listener(new Listener(path, std::move(fd)));
+  if (!group.empty()) {
+    const gid_t gid = TRY(GroupId(group));
+    if (::chown(path.c_str(), static_cast<uid_t>(-1), gid) != 0) {
+      return Error::Internal(ErrnoText("cannot give " + path + " to group " + group, errno));
+    }
   }
-  return std::unique_ptr<Listener>(new Listener(path, std::move(fd), st.st_gid));
+  if (::listen(listener->socket_.get(), 128) != 0) return ListenError(path, errno);
+  return listener;
 }
 
 Listener::~Listener() {
@@ -103,12 +119,15 @@ void Listener::Start(EventLoop& loop, OnConnection on_connection) {
 }
 
 bool Listener::Allowed(int fd, const Caller& caller) const {
-  if (caller.uid == 0 || caller.uid == ::geteuid() || caller.gid == group_) return true;
+  if (caller.uid == 0 || caller.uid == ::geteuid()) return true;
+  struct stat st;
+  if (::lstat(path_.c_str(), &st) != 0) return false;
+  if (caller.gid == st.st_gid) return true;
   std::vector<gid_t> groups(65536);
   socklen_t size = static_cast<socklen_t>(groups.size() * sizeof(gid_t));
   if (::getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, groups.data(), &size) != 0) return false;
   groups.resize(size / sizeof(gid_t));
-  return std::find(groups.begin(), groups.end(), group_) != groups.end();
+  return std::find(groups.begin(), groups.end(), st.st_gid) != groups.end();
 }
 
 void Listener::Accept() {

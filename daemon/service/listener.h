@@ -34,13 +34,16 @@ class ConnectionTable {
   std::unordered_map<int, Connection> connections_ GUARDED_BY(mutex_);
 };
 
-// Default policy: root, whoever runs the daemon, and members of the socket file's group.
+// Default policy: root, whoever runs the daemon, and members of the group that the socket file has
+// when they connect.
 class Listener {
  public:
   using OnConnection = std::function<void(UniqueFd, const Connection&)>;
 
-  // "unix:///run/sandboxd.sock". Mode 0660. A stale socket is replaced, one in use is an error.
-  static Outcome<std::unique_ptr<Listener>> Create(const std::string& address);
+  // "unix:///run/sandboxd.sock". Mode 0660, and `group` if it is given (a name or a number). A
+  // stale socket is replaced, one in use is an error.
+  static Outcome<std::unique_ptr<Listener>> Create(const std::string& address,
+                                                   const std::string& group = "");
   ~Listener();
 
   // `on_connection` is called on the loop's thread.
@@ -48,14 +51,13 @@ class Listener {
   const std::string& path() const { return path_; }
 
  private:
-  Listener(std::string path, UniqueFd socket, gid_t group)
-      : path_(std::move(path)), socket_(std::move(socket)), group_(group) {}
+  Listener(std::string path, UniqueFd socket)
+      : path_(std::move(path)), socket_(std::move(socket)) {}
   void Accept();
   bool Allowed(int fd, const Caller& caller) const;
 
   const std::string path_;
   UniqueFd socket_;
-  const gid_t group_;
   EventLoop* loop_ = nullptr;  // outlives us
   OnConnection on_connection_;
 };

@@ -59,7 +59,7 @@ Outcome<std::unique_ptr<Server>> Server::Start(ServerOptions options) {
   auto parts = std::make_unique<Parts>(std::move(store), std::move(options.settings));
   std::vector<std::unique_ptr<Listener>> listeners;
   for (const std::string& address : options.listen) {
-    listeners.push_back(TRY(Listener::Create(address)));
+    listeners.push_back(TRY(Listener::Create(address, options.group)));
   }
   parts->manager.AdoptAll();
 

@@ -12,6 +12,7 @@ namespace sandboxd::daemon {
 struct ServerOptions {
   std::string state_dir;
   std::vector<std::string> listen;  // "unix:///path"
+  std::string group;                // of the sockets; empty: the daemon's
   Settings settings;
 };
 

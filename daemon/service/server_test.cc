@@ -3,6 +3,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <grpcpp/generic/generic_stub.h>
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
 #include <signal.h>
@@ -732,6 +733,57 @@ TEST_F(ServerTest, ManyAtOnce) {
     });
   }
   for (auto& thread : threads) thread.join();
+}
+
+// Calls a method by its name with an empty request and gives the bytes of the answer.
+std::string CallByName(const std::string& address, const std::string& method,
+                       const std::string& request) {
+  auto channel = grpc::CreateChannel(address, grpc::InsecureChannelCredentials());
+  grpc::GenericStub stub(channel);
+  grpc::CompletionQueue queue;
+  ClientContext context;
+  grpc::Slice slice(request);
+  grpc::ByteBuffer in(&slice, 1), out;
+  auto stream = stub.PrepareCall(&context, method, &queue);
+  void* tag;
+  bool ok = true;
+  const auto next = [&] { return queue.Next(&tag, &ok) && ok; };
+  stream->StartCall(&tag);
+  if (!next()) return "";
+  stream->Write(in, &tag);
+  if (!next()) return "";
+  stream->Read(&out, &tag);
+  std::string answer;
+  if (next()) {
+    std::vector<grpc::Slice> slices;
+    out.Dump(&slices);
+    for (const auto& s : slices) answer.append(reinterpret_cast<const char*>(s.begin()), s.size());
+  }
+  context.TryCancel();
+  grpc::Status status;
+  stream->Finish(&status, &tag);
+  queue.Next(&tag, &ok);
+  queue.Shutdown();
+  while (queue.Next(&tag, &ok)) {
+  }
+  return answer;
+}
+
+TEST_F(ServerTest, HealthSaysServing) {
+  // HealthCheckResponse{status: SERVING}
+  EXPECT_EQ(CallByName("unix://" + dir_ + "/sock", "/grpc.health.v1.Health/Check", ""),
+            std::string("\x08\x01"));
+}
+
+TEST_F(ServerTest, ReflectionNamesTheServices) {
+  // ServerReflectionRequest{list_services: "*"}
+  const std::string answer =
+      CallByName("unix://" + dir_ + "/sock",
+                 "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", "\x3a\x01*");
+  for (const char* service : {"sandboxd.v1.SandboxService", "sandboxd.v1.ProcessService",
+                              "sandboxd.v1.DaemonService", "grpc.health.v1.Health"}) {
+    EXPECT_NE(answer.find(service), std::string::npos) << service;
+  }
 }
 
 TEST_F(ServerTest, InfoNamesFeatures) {
