@@ -97,6 +97,17 @@ void VmaSet::Insert(Vma vma) {
 }
 
 std::vector<Vma> VmaSet::Remove(AddrRange range) {
+  std::vector<Vma> removed = Take(range);
+  if (!removed.empty() && range.end > search_.from) {
+    // A new hole, which may have joined one that was passed over: it is looked at again.
+    auto above = map_.lower_bound(range.end);
+    UserAddr next = above == map_.end() ? search_.high : above->first;
+    search_.from = std::min(std::max(search_.from, next), search_.high);
+  }
+  return removed;
+}
+
+std::vector<Vma> VmaSet::Take(AddrRange range) {
   std::vector<Vma> removed;
   auto first = FirstFrom(range.start);
   while (first != map_.end() && first->first < range.end) {
@@ -125,18 +136,24 @@ std::vector<Vma> VmaSet::Remove(AddrRange range) {
 
 std::optional<UserAddr> VmaSet::FindTopDown(uint64_t length, UserAddr low, UserAddr high) const {
   if (high < low || high - low < length) return std::nullopt;
+  if (search_.high != high || length <= search_.largest) search_ = {high, high, 0};
   // `ceiling`: the end of the free range under consideration.
-  UserAddr ceiling = high;
-  auto above = map_.lower_bound(high);
+  UserAddr ceiling = search_.from;
+  auto above = map_.lower_bound(ceiling);
   if (above != map_.end()) ceiling = std::min(ceiling, GuardedStart(above->second));
   for (auto it = above; it != map_.begin();) {
     --it;
     const Vma& below = it->second;
-    if (below.range.end <= ceiling && ceiling - below.range.end >= length) break;
+    if (below.range.end <= ceiling) {
+      if (ceiling - below.range.end >= length) break;
+      search_.largest = std::max(search_.largest, ceiling - below.range.end);
+    }
     ceiling = std::min(ceiling, GuardedStart(below));
     if (ceiling <= low) return std::nullopt;
   }
   if (ceiling.value < length || ceiling - length < low) return std::nullopt;
+  // Not below what was found: the caller may leave it unused.
+  search_.from = ceiling;
   return ceiling - length;
 }
 

@@ -46,7 +46,7 @@ class VmaSet {
   // Calls change(Vma&) for the pieces of mappings in `range`; it may change all but the range.
   template <typename Change>
   void Update(AddrRange range, const Change& change) {
-    std::vector<Vma> pieces = Remove(range);
+    std::vector<Vma> pieces = Take(range);
     for (Vma& piece : pieces) {
       change(piece);
       Insert(std::move(piece));
@@ -60,7 +60,8 @@ class VmaSet {
     }
   }
 
-  // A free range of `length` within [low, high): the highest, or the lowest.
+  // A free range of `length` within [low, high): the highest, or the lowest. Top down, a search
+  // goes on where the last one with the same `high` ended if nothing above can be large enough.
   std::optional<UserAddr> FindTopDown(uint64_t length, UserAddr low, UserAddr high) const;
   std::optional<UserAddr> FindBottomUp(uint64_t length, UserAddr low, UserAddr high) const;
   // How much the number of mappings may grow if `range` is taken out: 1 if it is inside of one.
@@ -74,11 +75,20 @@ class VmaSet {
 
  private:
   Map::const_iterator FirstFrom(UserAddr a) const;
+  // Remove() of what will be put back.
+  std::vector<Vma> Take(AddrRange range);
   static bool CanMerge(const Vma& low, const Vma& high);
   void Count(const Vma& vma, AddrRange part, int sign);
 
+  // What top-down searches know: between `from` and `high` no hole is larger than `largest`.
+  struct Search {
+    UserAddr high, from;
+    uint64_t largest = 0;
+  };
+
   Map map_;
   VmaTotals totals_;
+  mutable Search search_;
 };
 
 }  // namespace sandboxd::mm

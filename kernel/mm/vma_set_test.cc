@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 
+#include <random>
+
 namespace sandboxd::mm {
 namespace {
 
@@ -102,6 +104,36 @@ TEST(VmaSetTest, PlacementUsesAHoleOfTheRightSize) {
   EXPECT_EQ(*set.FindBottomUp(2 * kPageSize, Page(10), Page(100)), Page(20));
   EXPECT_EQ(*set.FindBottomUp(3 * kPageSize, Page(10), Page(100)), Page(30));
   EXPECT_FALSE(set.FindBottomUp(3 * kPageSize, Page(10), Page(31)));
+}
+
+// The search remembers where it was; what it finds must be what a search from the top would find.
+TEST(VmaSetTest, PlacementIsTheHighestWhateverCameBefore) {
+  std::mt19937 random(3);
+  for (int round = 0; round < 50; round++) {
+    VmaSet set;
+    for (int step = 0; step < 200; step++) {
+      uint64_t first = random() % 100, end = first + 1 + random() % 8;
+      if (random() % 3 == 0) {
+        set.Remove(Pages(first, end));
+        continue;
+      }
+      if (random() % 5 == 0) {
+        set.Update(Pages(first, end), [&](Vma& v) { v.prot ^= PROT_WRITE; });
+        continue;
+      }
+      uint64_t length = (1 + random() % 6) * kPageSize;
+      auto found = set.FindTopDown(length, Page(0), Page(100));
+      std::optional<UserAddr> best;
+      for (UserAddr at = Page(100) - length;; at = at - kPageSize) {
+        if (!set.Overlaps({at, at + length})) best = at;
+        if (best || at == Page(0)) break;
+      }
+      ASSERT_EQ(found, best) << round << " " << step;
+      if (found && random() % 4 != 0) {
+        set.Insert(Anon({*found, *found + length}, random() % 2 == 0 ? PROT_READ : PROT_NONE));
+      }
+    }
+  }
 }
 
 TEST(VmaSetTest, TotalsFollowTheMap) {
