@@ -12,8 +12,8 @@ Result<std::unique_ptr<Platform>> CreatePlatform(std::string_view name) {
 }
 
 std::vector<PlatformInfo> ListPlatforms() {
-  return {{"ptrace", ptrace::PtracePlatform::Probe()},
-          {"systrap", systrap::SystrapPlatform::Probe()}};
+  return {{"systrap", systrap::SystrapPlatform::Probe()},
+          {"ptrace", ptrace::PtracePlatform::Probe()}};
 }
 
 }  // namespace sandboxd::platform

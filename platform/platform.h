@@ -44,7 +44,7 @@ class Platform {
   virtual std::vector<HostSyscall> HostSyscalls() const = 0;
 };
 
-// "ptrace" for now. Call before lock-down and while the process has one thread: it starts the stub
+// "ptrace" or "systrap". Call before lock-down and while the process has one thread: it starts the stub
 // template, which leaves our address space behind. EINVAL for an unknown name.
 Result<std::unique_ptr<Platform>> CreatePlatform(std::string_view name);
 

@@ -20,7 +20,7 @@ struct KnownPlatform {
 };
 constexpr KnownPlatform kPlatforms[] = {
     {"ptrace", true, "runs wherever ptrace(2) does"},
-    {"systrap", false, "not built in this version"},
+    {"systrap", true, "trapped by seccomp, answered through shared memory; needs FSGSBASE"},
     {"kvm", false, "not built in this version"},
 };
 
