@@ -178,19 +178,28 @@ Result<void> Client::Fsync(const FidHandle& file) {
   return Ok();
 }
 
-Result<std::vector<DirEntry>> Client::ReadDir(const FidHandle& dir, uint64_t offset) {
+template <typename Request, typename Response, typename Entry>
+Result<std::vector<Entry>> Client::ReadEntries(const FidHandle& dir, uint64_t offset) {
   uint32_t count = std::min(message_size_, kDefaultMessageSize) - kIoHeaderSize;
-  auto answer =
-      TRY((Call<Treaddir, Rreaddir>({.fid = dir.number(), .offset = offset, .count = count})));
-  std::vector<DirEntry> entries;
+  Request request{.fid = dir.number(), .offset = offset, .count = count};
+  auto answer = TRY((Call<Request, Response>(request)));
+  std::vector<Entry> entries;
   Decoder decoder(answer.message.data.bytes);
   while (decoder.ok() && decoder.remaining() != 0) {
-    DirEntry entry;
+    Entry entry;
     decoder(entry);
     entries.push_back(std::move(entry));
   }
   if (!decoder.ok()) return Errno::kEPROTO;
   return entries;
+}
+
+Result<std::vector<DirEntry>> Client::ReadDir(const FidHandle& dir, uint64_t offset) {
+  return ReadEntries<Treaddir, Rreaddir, DirEntry>(dir, offset);
+}
+
+Result<std::vector<DirEntryStat>> Client::ReadDirStat(const FidHandle& dir, uint64_t offset) {
+  return ReadEntries<Treaddirstat, Rreaddirstat, DirEntryStat>(dir, offset);
 }
 
 Result<void> Client::Link(const FidHandle& dir, std::string_view name, const FidHandle& file) {

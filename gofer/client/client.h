@@ -98,6 +98,9 @@ class Client {
   // Entries from `offset` on (0, or an entry's offset), "." and ".." among them; none at the end.
   Result<std::vector<DirEntry>> ReadDir(const FidHandle& dir, uint64_t offset);
 
+  // The same, with the attributes of all but ".", ".." and what went away meanwhile.
+  Result<std::vector<DirEntryStat>> ReadDirStat(const FidHandle& dir, uint64_t offset);
+
   Result<void> Link(const FidHandle& dir, std::string_view name, const FidHandle& file);
   // `flags` as renameat2(2).
   Result<void> Rename(const FidHandle& old_dir, std::string_view old_name, const FidHandle& new_dir,
@@ -129,6 +132,9 @@ class Client {
   };
   template <typename Request, typename Response>
   Result<Answer<Response>> Call(const Request& request);
+
+  template <typename Request, typename Response, typename Entry>
+  Result<std::vector<Entry>> ReadEntries(const FidHandle& dir, uint64_t offset);
 
   FidHandle NewFid();
   void Release(uint32_t number);

@@ -226,6 +226,27 @@ TEST_F(ClientTest, ReadDirListsALargeDirectoryOnce) {
   EXPECT_TRUE(client_->ReadDir(f.fid, 0).Is(Errno::kENOTDIR));
 }
 
+TEST_F(ClientTest, ReadDirStatHasTheAttributesOfItsEntries) {
+  std::filesystem::create_directories(tree_.At("d"));
+  for (int i = 0; i < 1000; ++i) tree_.Write(std::to_string(i), std::string(size_t(i), 'x'));
+  size_t seen = 0;
+  uint64_t offset = 0;
+  for (;;) {
+    auto entries = MUST(client_->ReadDirStat(root_.fid, offset));
+    if (entries.empty()) break;
+    for (const DirEntryStat& entry : entries) {
+      ++seen;
+      bool itself = entry.entry.name == "." || entry.entry.name == "..";
+      EXPECT_EQ(entry.has_stat, !itself);
+      if (itself) continue;
+      EXPECT_EQ(entry.stat, MUST(client_->Walk(root_.fid, entry.entry.name)).stat);
+      EXPECT_EQ(entry.stat.qid.path, entry.entry.qid.path);
+    }
+    offset = entries.back().entry.offset;
+  }
+  EXPECT_EQ(seen, 1003u);
+}
+
 TEST_F(ClientTest, XattrsInOneRoundTrip) {
   OpenedFile f = MakeFile("f");
   std::string value(5000, 'v');

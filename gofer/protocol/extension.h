@@ -239,4 +239,36 @@ struct Rremovexattr {
   static void Visit(Self&, A&) {}
 };
 
+// One entry of Rreaddirstat's data. "." and ".." come without attributes, as does what went away
+// meanwhile.
+struct DirEntryStat {
+  DirEntry entry;
+  bool has_stat = false;
+  Stat stat;
+  template <typename Self, typename A>
+  static void Visit(Self& s, A& a) {
+    a(s.entry, s.has_stat, s.stat);
+  }
+};
+
+// Treaddir with the attributes of each entry. The data is a sequence of DirEntryStat.
+struct Treaddirstat {
+  static constexpr MessageType kType = MessageType::kTreaddirstat;
+  uint32_t fid = 0;
+  uint64_t offset = 0;
+  uint32_t count = 0;
+  template <typename Self, typename A>
+  static void Visit(Self& s, A& a) {
+    a(s.fid, s.offset, s.count);
+  }
+};
+struct Rreaddirstat {
+  static constexpr MessageType kType = ResponseTo(MessageType::kTreaddirstat);
+  Blob data;
+  template <typename Self, typename A>
+  static void Visit(Self& s, A& a) {
+    a(s.data);
+  }
+};
+
 }  // namespace sandboxd::gofer

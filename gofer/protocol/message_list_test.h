@@ -21,7 +21,7 @@ using MoreMessages =
                      Tremove, Rremove, Twalkgetattr, Rwalkgetattr, Twalkopen, Rwalkopen, Topenfd,
                      Ropenfd, Tmake, Rmake, Tstat, Rstat, Trename2, Rrename2, Tclunkmany,
                      Rclunkmany, Tgetxattr, Rgetxattr, Tsetxattr, Rsetxattr, Tlistxattr, Rlistxattr,
-                     Tremovexattr, Rremovexattr>;
+                     Tremovexattr, Rremovexattr, Treaddirstat, Rreaddirstat>;
 
 // An archive that assigns random values.
 class Filler {

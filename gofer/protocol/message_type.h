@@ -48,6 +48,7 @@ enum class MessageType : uint8_t {
   kTsetxattr = 216,
   kTlistxattr = 218,
   kTremovexattr = 220,
+  kTreaddirstat = 222,
 };
 
 constexpr bool IsExtension(MessageType type) { return static_cast<uint8_t>(type) >= 200; }

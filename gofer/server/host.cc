@@ -90,10 +90,16 @@ Result<UniqueFd> Host::Reopen(int fd, uint32_t flags) const {
   }
 }
 
-Result<Stat> Host::StatOf(int fd) const {
+Result<Stat> Host::StatOf(int fd) const { return StatAt(fd, "", AT_EMPTY_PATH); }
+
+Result<Stat> Host::StatEntry(int dir, const char* name) const {
+  return StatAt(dir, name, AT_NO_AUTOMOUNT);
+}
+
+Result<Stat> Host::StatAt(int dir, const char* name, int flags) const {
   struct statx x;
   TRY(CheckHost(
-      ::statx(fd, "", AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW, STATX_BASIC_STATS | STATX_BTIME, &x)));
+      ::statx(dir, name, flags | AT_SYMLINK_NOFOLLOW, STATX_BASIC_STATS | STATX_BTIME, &x)));
   Stat stat;
   stat.dev = makedev(x.stx_dev_major, x.stx_dev_minor);
   stat.ino = x.stx_ino;

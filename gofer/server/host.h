@@ -52,6 +52,8 @@ class Host {
   // A new open file description for what `fd` refers to. Only for regular files and directories.
   Result<UniqueFd> Reopen(int fd, uint32_t flags) const;
   Result<Stat> StatOf(int fd) const;
+  // Of an entry that getdents64 on `dir` has named.
+  Result<Stat> StatEntry(int dir, const char* name) const;
   uint64_t QidPath(uint64_t dev, uint64_t ino) const { return devices_.QidPath(dev, ino); }
 
   // Gives a file that we just created its owner and the mode bits that a change of owner clears.
@@ -61,6 +63,8 @@ class Host {
   const SelfFds& self_fds() const { return self_fds_; }
 
  private:
+  Result<Stat> StatAt(int dir, const char* name, int flags) const;
+
   SelfFds self_fds_;
   bool can_chown_;
   mutable DeviceTable devices_;

@@ -75,6 +75,7 @@ Result<void> Session::Dispatch(const Frame& frame) {
     GOFER_DISPATCH(read);
     GOFER_DISPATCH(write);
     GOFER_DISPATCH(readdir);
+    GOFER_DISPATCH(readdirstat);
     GOFER_DISPATCH(fsync);
     GOFER_DISPATCH(lock);
     GOFER_DISPATCH(getlock);

@@ -65,10 +65,13 @@ class Session {
   Result<Ropenfd> Handle(const Topenfd& request);
   Result<Rread> Handle(const Tread& request);
   Result<Rwrite> Handle(const Twrite& request);
-  Result<Rreaddir> Handle(const Treaddir& request);
   Result<Rfsync> Handle(const Tfsync& request);
   Result<Rlock> Handle(const Tlock& request);
   Result<Rgetlock> Handle(const Tgetlock& request);
+
+  // session_dir.cc
+  Result<Rreaddir> Handle(const Treaddir& request);
+  Result<Rreaddirstat> Handle(const Treaddirstat& request);
 
   // session_attr.cc: attributes
   Result<Rgetattr> Handle(const Tgetattr& request);
@@ -100,6 +103,9 @@ class Session {
   // EROFS unless the attach point is writable: the first line of every handler that changes
   // anything.
   Result<void> CheckWritable() const;
+  // Fills data_ with entries from `offset` on: DirEntry, or DirEntryStat.
+  enum class Entries { kPlain, kWithStat };
+  Result<void> ReadEntries(uint32_t fid, uint64_t offset, uint32_t count, Entries entries);
   // A new description for a file, as far as the client may have one: never of a device, fifo,
   // socket or symlink, and read-only if the attach point is.
   Result<UniqueFd> OpenNode(const Node& node, uint32_t flags) const;

@@ -1,12 +1,9 @@
-// Open files and directories.
-#include <dirent.h>
+// Open files.
 #include <fcntl.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
-#include <cstring>
 
 #include "gofer/server/session.h"
 
@@ -21,14 +18,6 @@ constexpr uint32_t kOpenFlags =
 bool WantsWrite(uint32_t flags) {
   return (flags & O_ACCMODE) != O_RDONLY || (flags & O_TRUNC) != 0;
 }
-
-struct linux_dirent64_header {
-  uint64_t ino;
-  uint64_t offset;
-  uint16_t size;
-  uint8_t type;
-} __attribute__((packed));
-static_assert(sizeof(linux_dirent64_header) == 19);
 
 Result<struct flock> ToFlock(LockType type, uint64_t start, uint64_t length) {
   if (type > LockType::kUnlock || start > INT64_MAX || length > INT64_MAX) return Errno::kEINVAL;
@@ -126,53 +115,6 @@ Result<Rwrite> Session::Handle(const Twrite& request) {
       ::pwrite(fid->open.get(), data.data(), data.size(), static_cast<off_t>(request.offset));
   if (n < 0) return LastError();
   return Rwrite{.count = static_cast<uint32_t>(n)};
-}
-
-Result<Rreaddir> Session::Handle(const Treaddir& request) {
-  Fid* fid = TRY(fids_.Get(request.fid));
-  if (!S_ISDIR(fid->node->mode())) return Errno::kENOTDIR;
-  if (request.offset > INT64_MAX) return Errno::kEINVAL;
-  // Extension: a fid that is not open is opened for the time that the directory is being read.
-  if (!fid->open.valid()) {
-    if (!extended_) return Errno::kEBADF;
-    fid->open = TRY(OpenNode(*fid->node, O_RDONLY));
-    fid->dir_offset = 0;
-    fid->close_at_end = true;
-  }
-  if (request.offset != fid->dir_offset) {
-    off_t at = ::lseek(fid->open.get(), static_cast<off_t>(request.offset), SEEK_SET);
-    if (at < 0) return LastError();
-    fid->dir_offset = request.offset;
-  }
-  // An entry takes at most 7/6 of the host's size for it (names of 4 bytes: 28 for 24), so all that
-  // one getdents64 returns fits the response.
-  size_t count = std::min(request.count, msize_ - kIoHeaderSize);
-  alignas(8) char host_entries[32 * 1024];
-  size_t host_size = std::min(count / 7 * 6, sizeof(host_entries));
-  long n = ::syscall(SYS_getdents64, fid->open.get(), host_entries, host_size);
-  if (n < 0) return LastError();
-  data_.clear();
-  if (n == 0 && fid->close_at_end) {
-    fid->open.Reset();
-    fid->close_at_end = false;
-    return Rreaddir{};
-  }
-  Encoder encoder(data_);
-  for (long at = 0; at < n;) {
-    linux_dirent64_header header;
-    std::memcpy(&header, host_entries + at, sizeof(header));
-    DirEntry entry;
-    entry.offset = header.offset;
-    entry.type = header.type;
-    entry.name = host_entries + at + sizeof(header);
-    entry.qid.path = host_.QidPath(fid->node->stat().dev, header.ino);
-    if (header.type == DT_DIR) entry.qid.type = QidType::kDirectory;
-    if (header.type == DT_LNK) entry.qid.type = QidType::kSymlink;
-    encoder(entry);
-    fid->dir_offset = header.offset;
-    at += header.size;
-  }
-  return Rreaddir{.data = {data_}};
 }
 
 Result<Rfsync> Session::Handle(const Tfsync& request) {

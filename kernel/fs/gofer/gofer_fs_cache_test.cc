@@ -170,8 +170,43 @@ TEST_P(ExclusiveTest, WhatIsCachedAsksNobody) {
   EXPECT_TRUE(Open("/new", O_WRONLY | O_TRUNC).ok());
   EXPECT_EQ(tree_.Read("new"), "");
   // And what is not known fails rather than hangs.
-  EXPECT_TRUE(Stat("/a/unknown").Is(Errno::kEIO));
+  EXPECT_TRUE(Stat("/a/unknown").Is(Errno::kENOENT));  // /a was listed
+  EXPECT_TRUE(Stat("/a/b/unknown").Is(Errno::kEIO));
   EXPECT_TRUE(Open("/n", O_RDWR | O_CREAT).Is(Errno::kEIO));
+}
+
+TEST_P(ExclusiveTest, ListingBringsAttributesAndMissingNames) {
+  for (int i = 0; i < 400; ++i) tree_.Write("f" + std::to_string(i), std::string(size_t(i), 'x'));
+  std::filesystem::create_directories(tree_.At("d/e"));
+  EXPECT_EQ(List(*MUST(Open("/", O_RDONLY | O_DIRECTORY))).size(), 403u);
+  LoseGofer();
+  for (int i = 0; i < 400; ++i) EXPECT_EQ(MUST(Stat("/f" + std::to_string(i))).size, size_t(i));
+  EXPECT_EQ(MUST(Stat("/d")).nlink, 3u);
+  EXPECT_TRUE(Stat("/none").Is(Errno::kENOENT));
+  EXPECT_TRUE(Stat("/d/e").Is(Errno::kEIO));
+}
+
+TEST_P(ExclusiveTest, ListingDoesNotBringBackWhatChanged) {
+  tree_.Write("f", "1");
+  tree_.Write("g", "1");
+  auto list = [&] { return List(*MUST(Open("/", O_RDONLY | O_DIRECTORY))).size(); };
+  EXPECT_EQ(MUST(Stat("/f")).size, 1u);
+  EXPECT_EQ(list(), 4u);
+  ASSERT_TRUE(Write(*MUST(Open("/f", O_WRONLY)), "12345").ok());
+  ASSERT_TRUE(vfs_.Rename(c(), "/g", {}, "/h", {}, 0).ok());
+  MUST(Open("/g", O_WRONLY | O_CREAT));
+  EXPECT_EQ(MUST(Stat("/f")).size, 5u);
+  EXPECT_EQ(MUST(Stat("/g")).size, 0u);
+  EXPECT_EQ(MUST(Stat("/h")).size, 1u);
+  EXPECT_EQ(list(), 5u);
+}
+
+TEST_P(ExclusiveTest, DirectoryThatIsAskedOftenIsListed) {
+  for (int i = 0; i < 100; ++i) tree_.Write(std::to_string(i), "");
+  for (int i = 0; i < 20; ++i) EXPECT_TRUE(Stat("/missing" + std::to_string(i)).Is(Errno::kENOENT));
+  LoseGofer();
+  for (int i = 0; i < 100; ++i) EXPECT_TRUE(Stat("/" + std::to_string(i)).ok());
+  EXPECT_TRUE(Stat("/another").Is(Errno::kENOENT));
 }
 
 class SharedTest : public GoferFsTest {};

@@ -31,19 +31,20 @@ GoferInode::GoferInode(GoferSuperblock& superblock, const gofer::Stat& stat)
 
 GoferInode::~GoferInode() {
   fs_.Remove(*this);
+  if (!foreknown_.empty()) fs_.ReleaseForeknown(foreknown_.size());
   // No lock: nobody else has us.
   bool nameless = attr_.nlink == 0;
   fid_.Reset();
   read_only_.Reset();
   read_write_.Reset();
-  // A program may make a tree of any depth, whose last reference is its leaf's: no recursion. (A
-  // directory that somebody finds meanwhile needs no parent: it has its fid.)
+  // A program may make a tree of any depth, whose last reference is its leaf's: no recursion.
   Ref<GoferInode> up = std::move(place_.parent);
-  while (up && up->ref_count_hint() == 1) {
+  while (up) {
     Ref<GoferInode> next;
     {
       MutexLock lock(up->mutex_);
-      next = std::move(up->place_.parent);
+      // Somebody who finds it in the table counts first, then gives it its place, under this lock.
+      if (up->ref_count_hint() == 1) next = std::move(up->place_.parent);
     }
     up = std::move(next);
   }

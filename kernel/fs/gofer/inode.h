@@ -1,7 +1,9 @@
 // A file of a gofer's tree.
 #pragma once
 
+#include <functional>
 #include <list>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -100,6 +102,15 @@ class GoferInode final : public vfs::Inode {
 
   // inode_dir.cc
   Result<Ref<vfs::Inode>> Make(std::string_view name, const gofer::NewFile& file);
+  Result<void> ListShared(Listing& listing);
+  Result<std::vector<gofer::DirEntryStat>> ListExclusive(Listing& listing);
+  void Foreknow(std::vector<gofer::DirEntryStat> entries, uint64_t version, uint64_t lookups);
+  std::optional<gofer::Stat> TakeForeknown(std::string_view name);
+  // A name of this directory was asked for, or made, and has an inode now if it exists.
+  void NoteLookup(std::string_view name);
+  // Is the name known to be missing, by a listing that still holds?
+  bool IsKnownMissing(std::string_view name) const;
+  bool IsWorthListing() const;
   // Entries came or went, at `when`; `links` of them are subdirectories.
   void NoteEntriesChanged(const vfs::Time& when, int links);
   void NameRemoved(const GoferInode& parent, std::string_view name, const vfs::Time& when);
@@ -123,6 +134,10 @@ class GoferInode final : public vfs::Inode {
   Ref<HostFile> read_only_ GUARDED_BY(mutex_);
   Ref<HostFile> read_write_ GUARDED_BY(mutex_);
   Ref<Listing> listing_ GUARDED_BY(mutex_);
+  // kExclusive: attributes that came with a listing, of names that were not looked up since. Only
+  // of files that had no inode then and have no other name, so that nothing can have changed them.
+  std::map<std::string, gofer::Stat, std::less<>> foreknown_ GUARDED_BY(mutex_);
+  uint64_t lookups_ GUARDED_BY(mutex_) = 0;  // that asked the gofer
   uint64_t listing_version_ GUARDED_BY(mutex_) = 0;
   std::optional<std::string> link_target_ GUARDED_BY(mutex_);
   std::vector<std::string> missing_xattrs_ GUARDED_BY(mutex_);

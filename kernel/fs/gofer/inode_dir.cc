@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "kernel/fs/gofer/attr.h"
@@ -17,14 +18,56 @@ namespace {
 
 // Directories with more entries than this are listed anew for each open.
 constexpr size_t kMaxCachedListing = 1024;
+// kExclusive: after so many lookups that asked the gofer, a directory is listed whole, unless it is
+// large.
+constexpr uint64_t kLookupsToList = 16;
+constexpr uint64_t kMaxSizeToList = 64 * 1024;
 
 }  // namespace
 
 Result<Ref<vfs::Inode>> GoferInode::Lookup(std::string_view name) {
   if (!IsDirectory()) return Errno::kENOTDIR;
+  if (std::optional<gofer::Stat> stat = TakeForeknown(name)) {
+    return Ref<vfs::Inode>(fs_.InodeOf({gofer::FidHandle(), *stat}, Ref<GoferInode>(this), name));
+  }
+  if (IsKnownMissing(name)) return Errno::kENOENT;
   Ref<SharedFid> fid = TRY(Fid());
-  gofer::File file = TRY(client().Walk(fid->handle, name));
-  return Ref<vfs::Inode>(fs_.InodeOf(std::move(file), Ref<GoferInode>(this), name));
+  Result<gofer::File> file = client().Walk(fid->handle, name);
+  Ref<GoferInode> inode;
+  if (file.ok()) inode = fs_.InodeOf(std::move(*file), Ref<GoferInode>(this), name);
+  NoteLookup(name);
+  // Whoever asks for so many of a directory's names goes on asking. It is only to know more.
+  if (IsWorthListing()) (void)List();
+  if (!file.ok()) return file.error();
+  return Ref<vfs::Inode>(std::move(inode));
+}
+
+void GoferInode::NoteLookup(std::string_view name) {
+  bool erased = false;
+  {
+    MutexLock lock(mutex_);
+    ++lookups_;
+    auto it = foreknown_.find(name);
+    erased = it != foreknown_.end();
+    if (erased) foreknown_.erase(it);
+  }
+  if (erased) fs_.ReleaseForeknown(1);
+}
+
+bool GoferInode::IsKnownMissing(std::string_view name) const {
+  if (!fs_.exclusive()) return false;
+  Ref<Listing> listing;
+  {
+    MutexLock lock(mutex_);
+    listing = listing_;
+  }
+  return listing &&
+         std::ranges::find(listing->entries, name, &Listing::Entry::name) == listing->entries.end();
+}
+
+bool GoferInode::IsWorthListing() const {
+  MutexLock lock(mutex_);
+  return fs_.exclusive() && lookups_ == kLookupsToList && attr_.size <= kMaxSizeToList;
 }
 
 bool GoferInode::DentryStillValid(std::string_view name, vfs::Inode* cached) {
@@ -191,29 +234,90 @@ void GoferInode::NameMoved(Ref<GoferInode> parent, std::string_view name, const 
 }
 
 Result<Ref<Listing>> GoferInode::List() {
-  uint64_t version = 0;
+  uint64_t version = 0, lookups = 0;
   {
     MutexLock lock(mutex_);
     if (fs_.exclusive() && listing_) return listing_;
     version = listing_version_;
+    lookups = lookups_;
   }
-  Ref<SharedFid> fid = TRY(Fid());
   auto listing = MakeRef<Listing>();
-  uint64_t offset = 0;
-  for (;;) {
-    std::vector<gofer::DirEntry> some = TRY(client().ReadDir(fid->handle, offset));
-    if (some.empty()) break;
-    offset = some.back().offset;
-    for (gofer::DirEntry& entry : some) {
-      uint64_t entry_ino = entry.name == "." ? ino() : entry.qid.path;
-      listing->entries.push_back({std::move(entry.name), entry_ino, entry.type});
-    }
+  if (!fs_.exclusive()) {
+    TRY(ListShared(*listing));
+    return listing;
   }
+  auto entries = TRY(ListExclusive(*listing));
+  Foreknow(std::move(entries), version, lookups);
   MutexLock lock(mutex_);
   if (listing->entries.size() <= kMaxCachedListing && version == listing_version_) {
     listing_ = listing;
   }
   return listing;
+}
+
+Result<void> GoferInode::ListShared(Listing& listing) {
+  Ref<SharedFid> fid = TRY(Fid());
+  for (uint64_t offset = 0;;) {
+    std::vector<gofer::DirEntry> some = TRY(client().ReadDir(fid->handle, offset));
+    if (some.empty()) return Ok();
+    offset = some.back().offset;
+    for (gofer::DirEntry& entry : some) {
+      uint64_t entry_ino = entry.name == "." ? ino() : entry.qid.path;
+      listing.entries.push_back({std::move(entry.name), entry_ino, entry.type});
+    }
+  }
+}
+
+// Gives what may be foreknown: at most as much as a cached listing.
+Result<std::vector<gofer::DirEntryStat>> GoferInode::ListExclusive(Listing& listing) {
+  Ref<SharedFid> fid = TRY(Fid());
+  std::vector<gofer::DirEntryStat> foreknown;
+  for (uint64_t offset = 0;;) {
+    std::vector<gofer::DirEntryStat> some = TRY(client().ReadDirStat(fid->handle, offset));
+    if (some.empty()) return foreknown;
+    offset = some.back().entry.offset;
+    for (gofer::DirEntryStat& entry : some) {
+      const gofer::DirEntry& e = entry.entry;
+      listing.entries.push_back({e.name, e.name == "." ? ino() : e.qid.path, e.type});
+      if (entry.has_stat && foreknown.size() < kMaxCachedListing) {
+        foreknown.push_back(std::move(entry));
+      }
+    }
+  }
+}
+
+void GoferInode::Foreknow(std::vector<gofer::DirEntryStat> entries, uint64_t version,
+                          uint64_t lookups) {
+  std::erase_if(entries, [this](const gofer::DirEntryStat& entry) {
+    bool one_name = entry.stat.attr.IsDirectory() || entry.stat.attr.nlink == 1;
+    return !one_name || fs_.IsInUse(entry.stat);
+  });
+  size_t granted = fs_.ReserveForeknown(entries.size());
+  size_t kept = 0;
+  {
+    MutexLock lock(mutex_);
+    // A lookup meanwhile may have made an inode since we asked for those in use.
+    if (version == listing_version_ && lookups == lookups_) {
+      for (size_t i = 0; i < granted; ++i) {
+        std::string& name = entries[i].entry.name;
+        kept += foreknown_.try_emplace(std::move(name), entries[i].stat).second ? 1 : 0;
+      }
+    }
+  }
+  fs_.ReleaseForeknown(granted - kept);
+}
+
+std::optional<gofer::Stat> GoferInode::TakeForeknown(std::string_view name) {
+  std::optional<gofer::Stat> stat;
+  {
+    MutexLock lock(mutex_);
+    auto it = foreknown_.find(name);
+    if (it == foreknown_.end()) return std::nullopt;
+    stat = it->second;
+    foreknown_.erase(it);
+  }
+  fs_.ReleaseForeknown(1);
+  return stat;
 }
 
 }  // namespace sandboxd::gofer_fs

@@ -3,6 +3,7 @@
 #include <linux/magic.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <vector>
 
@@ -86,6 +87,23 @@ Ref<GoferInode> GoferSuperblock::InodeOf(gofer::File file, Ref<GoferInode> paren
   }
   inode->Found(std::move(file), std::move(parent), name);
   return inode;
+}
+
+bool GoferSuperblock::IsInUse(const gofer::Stat& stat) {
+  MutexLock lock(mutex_);
+  return inodes_.contains(Key(stat.dev, stat.ino));
+}
+
+size_t GoferSuperblock::ReserveForeknown(size_t wanted) {
+  MutexLock lock(mutex_);
+  size_t granted = std::min(wanted, kMaxForeknown - foreknown_);
+  foreknown_ += granted;
+  return granted;
+}
+
+void GoferSuperblock::ReleaseForeknown(size_t n) {
+  MutexLock lock(mutex_);
+  foreknown_ -= n;
 }
 
 void GoferSuperblock::Forget(GoferInode& inode) {

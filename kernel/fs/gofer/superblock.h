@@ -49,6 +49,12 @@ class GoferSuperblock final : public vfs::Superblock {
   // It got one again (linkat of an O_TMPFILE file).
   void Remember(GoferInode& inode);
 
+  // Is there an inode for this file now?
+  bool IsInUse(const gofer::Stat& stat);
+  // Room for attributes that nobody has asked for yet, across all directories.
+  size_t ReserveForeknown(size_t wanted);
+  void ReleaseForeknown(size_t n);
+
   // `inode`, which is no directory, has a fid or host descriptors that it could do without: the one
   // touched longest ago beyond a bound gives up its own.
   void Touch(GoferInode& inode);
@@ -56,7 +62,8 @@ class GoferSuperblock final : public vfs::Superblock {
  private:
   friend class GoferInode;
   static constexpr size_t kMaxCachedHandles = 1024;
-  using Key = std::pair<uint64_t, uint64_t>;  // the host's device and inode number
+  static constexpr size_t kMaxForeknown = 16384;  // about 3 MiB
+  using Key = std::pair<uint64_t, uint64_t>;      // the host's device and inode number
 
   GoferSuperblock(std::unique_ptr<gofer::Client> client, Sharing sharing);
   ~GoferSuperblock() override;
@@ -71,6 +78,7 @@ class GoferSuperblock final : public vfs::Superblock {
   // Borrowed: an inode takes itself out before it goes.
   std::map<Key, GoferInode*> inodes_ GUARDED_BY(mutex_);
   std::list<GoferInode*> recent_ GUARDED_BY(mutex_);  // last touched first
+  size_t foreknown_ GUARDED_BY(mutex_) = 0;
 };
 
 }  // namespace sandboxd::gofer_fs
