@@ -144,15 +144,13 @@ uint64_t WriteControl(Task& t, const net::Socket& socket, net::Ancillary ancilla
                       UserAddr control, uint64_t length, CloseOnExec cloexec, int* flags) {
   ControlWriter writer(control.null() ? 0 : std::min(length, kMaxControl));
   if (socket.pass_credentials()) {
-    UserCredentials user =
-        ToUser(t, ancillary.credentials.value_or(net::PeerCredentials()));
+    UserCredentials user = ToUser(t, ancillary.credentials.value_or(net::PeerCredentials()));
     if (writer.room() < kHeaderSize + sizeof(user)) *flags |= MSG_CTRUNC;
     if (writer.room() >= kHeaderSize) writer.Add(SCM_CREDENTIALS, AsBytes(user));
   }
   if (!ancillary.files.empty()) {
     const size_t count = ancillary.files.size();
-    std::vector<int32_t> fds =
-        InstallRights(t, std::move(ancillary.files), writer.room(), cloexec);
+    std::vector<int32_t> fds = InstallRights(t, std::move(ancillary.files), writer.room(), cloexec);
     if (fds.size() < count) *flags |= MSG_CTRUNC;
     if (!fds.empty()) writer.Add(SCM_RIGHTS, std::as_bytes(std::span(fds)));
   }

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "kernel/ipc/futex.h"
+#include "kernel/ipc/sysv.h"
 #include "kernel/net/network.h"
 #include "kernel/task/pid_namespace.h"
 #include "kernel/task/task.h"
@@ -56,6 +57,7 @@ Kernel::Kernel(Parts parts)
       boot_realtime_(time::RealtimeNow() - time::BoottimeNow()),
       futexes_(std::make_unique<ipc::FutexTable>()),
       network_(std::make_unique<net::Network>(*parts_.vfs)),
+      sysv_ipc_(std::make_unique<ipc::SysvIpc>()),
       init_user_ns_(creds::UserNamespace::CreateInitial()),
       init_pid_ns_(MakeRef<PidNamespace>(nullptr, init_user_ns_)) {}
 

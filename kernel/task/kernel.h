@@ -19,6 +19,7 @@
 
 namespace sandboxd::ipc {
 class FutexTable;
+struct SysvIpc;
 }
 namespace sandboxd::net {
 class Network;
@@ -78,6 +79,7 @@ class Kernel {
   time::TimerService& timers() { return timers_; }
   ipc::FutexTable& futexes() { return *futexes_; }
   net::Network& network() { return *network_; }
+  ipc::SysvIpc& sysv_ipc() { return *sysv_ipc_; }
   const Ref<creds::UserNamespace>& init_user_ns() const { return init_user_ns_; }
   const Ref<PidNamespace>& init_pid_ns() const { return init_pid_ns_; }
 
@@ -141,6 +143,7 @@ class Kernel {
   time::TimerService timers_;
   std::unique_ptr<ipc::FutexTable> futexes_;
   std::unique_ptr<net::Network> network_;
+  std::unique_ptr<ipc::SysvIpc> sysv_ipc_;
   Ref<creds::UserNamespace> init_user_ns_;
   Ref<PidNamespace> init_pid_ns_;
   ExitListener exit_listener_;

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "kernel/ipc/futex.h"
+#include "kernel/ipc/sysv.h"
 #include "kernel/task/process_timers.h"
 #include "kernel/task/task.h"
 #include "kernel/task/tree.h"
@@ -138,6 +139,7 @@ void Task::LeaveTree() {
   mm.Reset();
   if (!last) return;
   group_->timers_->OnExit();
+  kernel_.sysv_ipc().OnProcessExit(process_id());
   group_->exit_queue_.Notify(EPOLLIN);
   if (announce && kernel_.exit_listener()) kernel_.exit_listener()(*group_);
 }
