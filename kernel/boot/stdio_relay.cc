@@ -87,7 +87,7 @@ struct StdioRelay::Impl {
   UniqueFd epoll;
   UniqueFd wakeup;
   std::thread thread;
-  std::list<Channel> channels;                                      // relay thread only
+  std::list<Channel> channels;  // relay thread only
   // Of finished output, until Remove. Relay thread only.
   std::multimap<std::string, UniqueFd> kept_hosts;
   std::multimap<std::string, std::function<void()>> drain_waiters;  // relay thread only

@@ -208,14 +208,12 @@ Result<Ref<vfs::Superblock>> TmpfsType::Mount(vfs::Caller& c, std::string_view,
 namespace {
 
 Result<Ref<vfs::File>> CreateMemfd(vfs::Caller& c, const Ref<vfs::Mount>& mount,
-                                   std::string_view name,
-                                   const vfs::Vfs::MemfdRequest& request) {
+                                   std::string_view name, const vfs::Vfs::MemfdRequest& request) {
   auto& fs = static_cast<TmpfsSuperblock&>(*mount->superblock());
   creds::CredRef creds = c.credentials();
   uint32_t mode = S_IFREG | (request.executable ? 0777 : 0666);
   Ref<vfs::Inode> inode = TRY(fs.NewUnnamed({mode, creds->fsuid, creds->fsgid, {}}));
-  if (request.allow_sealing)
-    static_cast<TmpfsRegular&>(*inode).AllowSealing(request.executable);
+  if (request.allow_sealing) static_cast<TmpfsRegular&>(*inode).AllowSealing(request.executable);
   Ref<vfs::Dentry> dentry =
       vfs::Dentry::MakeUnlinked(inode, nullptr, "/memfd:" + std::string(name));
   return inode->Open(c, vfs::Path(mount, std::move(dentry)), O_RDWR);
