@@ -2,7 +2,7 @@
 // elsewhere, refers to nothing outside its section.
 #include <asm/unistd_64.h>
 
-#include "platform/stub/layout.h"
+#include "platform/stub/region_stub.h"
 
 	.section sandboxd_stub, "ax", @progbits
 

@@ -6,7 +6,7 @@
 
 #include <asm/unistd_64.h>
 
-#include "platform/stub/layout.h"
+#include "platform/stub/region_stub.h"
 #include "platform/stub/shared_context.h"
 #include "platform/stub/snippets_stub.h"
 
@@ -16,8 +16,7 @@
 namespace sandboxd::platform::stub {
 namespace {
 
-constexpr int kSigill = 4, kSigtrap = 5, kSigbus = 7, kSigfpe = 8, kSigusr1 = 10, kSigsegv = 11,
-              kSigsys = 31;
+constexpr int kSigill = 4, kSigbus = 7, kSigusr1 = 10, kSigsegv = 11, kSigsys = 31;
 
 // The parts of siginfo_t and ucontext_t that the host writes.
 struct Siginfo {
@@ -42,7 +41,6 @@ struct UContext {
 };
 
 constexpr uint32_t kArchX86_64 = 0xc000003e;
-constexpr uint64_t kTrapFlag = 0x100;
 constexpr uint64_t kUserCs = 0x33, kUserDs = 0x2b;
 // struct _fpx_sw_bytes: the host's own note in the legacy area, and xstate_size in it.
 constexpr uint64_t kSoftwareBytes = 464, kSoftwareEnd = 512, kXstateSizeAt = 480;

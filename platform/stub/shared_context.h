@@ -79,6 +79,5 @@ static_assert(sizeof(SharedContext) == 4 * 4096);
 
 inline constexpr uint64_t kMaxSlots = 2048;
 inline constexpr uint64_t kSlotsSize = kMaxSlots * sizeof(SharedContext);
-inline constexpr uint64_t kStackSize = 0x8000;
 
 }  // namespace sandboxd::platform::stub

@@ -4,7 +4,7 @@
 // the reason stands why it is harmless.
 #include <asm/unistd_64.h>
 
-#include "platform/stub/layout.h"
+#include "platform/stub/region_stub.h"
 
 	.section sandboxd_stub, "ax", @progbits
 
