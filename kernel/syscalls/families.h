@@ -40,7 +40,6 @@ std::span<const Row> PollRows();
 std::span<const Row> EpollRows();
 std::span<const Row> EventRows();
 std::span<const Row> SocketRows();
-std::span<const Row> InotifyRows();
 std::span<const Row> IpcRows();
 // What a kernel without the feature refuses
 std::span<const Row> RefusedRows();

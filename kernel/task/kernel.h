@@ -20,7 +20,7 @@
 namespace sandboxd::ipc {
 class FutexTable;
 struct SysvIpc;
-}
+}  // namespace sandboxd::ipc
 namespace sandboxd::net {
 class Network;
 }
