@@ -145,7 +145,15 @@ struct CloneOps {
     child->no_new_privs = parent.no_new_privs.load();
     child->personality = parent.personality.load();
     child->timer_slack_ns = parent.timer_slack_ns.load();
-    child->scheduling = parent.scheduling;
+    {
+      MutexLock lock(parent.kernel().tree_mutex());
+      child->scheduling = parent.scheduling;
+    }
+    // sched(7), "Resetting scheduling policy for child processes".
+    if (child->scheduling.reset_on_fork) {
+      child->scheduling.policy = child->scheduling.priority = 0;
+      child->scheduling.reset_on_fork = false;
+    }
     child->mask_ = child->real_mask_ = parent.signal_mask();
     if (Has(CLONE_VFORK)) child->vfork_gate_ = MakeRef<Task::VforkGate>(parent);
   }

@@ -190,7 +190,9 @@ class ThreadGroup : public RefCounted {
   Result<void> SendLocked(const signal::SigInfo& info, Task* only) REQUIRES(signal_mutex_);
   bool IsIgnoredLocked(const signal::SigInfo& info, const Task& target) const
       REQUIRES(signal_mutex_);
-  bool IsProtectedInit() const { return is_init_; }
+  // Would a thread that may take the signal die of it? Then the process ends at once, even if that
+  // thread waits for something that only a kill ends (vfork).
+  bool EndsProcessLocked(int signo, Task* only) const REQUIRES(signal_mutex_);
   void ContinueLocked() REQUIRES(signal_mutex_);
   void BeginStopLocked(int signo) REQUIRES(signal_mutex_);
   // One thread that should stop has stopped or gone. True if it was the last: the parent is to be

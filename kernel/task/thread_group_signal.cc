@@ -54,6 +54,18 @@ bool ThreadGroup::SendTimerSignal(const SigInfo& info, Task* only) {
   return SendLocked(info, only).ok();
 }
 
+bool ThreadGroup::EndsProcessLocked(int signo, Task* only) const {
+  DefaultAction action = signal::DefaultActionOf(signo);
+  if (action != DefaultAction::kTerminate && action != DefaultAction::kCore) return false;
+  if (is_init_ || !handlers_->Get(signo).is_default()) return false;
+  auto takes = [signo](const Task& t) {
+    return !t.exiting_ && !t.mask_.Has(signo) && !t.real_mask_.Has(signo);
+  };
+  if (only != nullptr) return takes(*only);
+  return std::any_of(tasks_.begin(), tasks_.end(),
+                     [&takes](const Ref<Task>& t) { return takes(*t); });
+}
+
 // `only`: this thread alone; null: the process.
 Result<void> ThreadGroup::SendLocked(const SigInfo& info, Task* only) {
   if (group_exit_ || finished_ || tasks_.empty()) return Ok();
@@ -66,8 +78,8 @@ Result<void> ThreadGroup::SendLocked(const SigInfo& info, Task* only) {
   }
   const Task& target = only != nullptr ? *only : *tasks_.front();
   if (IsIgnoredLocked(info, target)) return Ok();
-  if (signo == SIGKILL) {
-    KillLocked({.signo = SIGKILL});
+  if (signo == SIGKILL || EndsProcessLocked(signo, only)) {
+    KillLocked({.signo = signo});
     return Ok();
   }
   signal::PendingSignals& queue = only != nullptr ? only->pending_ : pending_;
@@ -179,7 +191,8 @@ void ThreadGroup::NotifyParentOfStop(int code, int status) {
       info.signo = SIGCHLD;
       info.code = code;
       info.child.pid = TgidIn(*parent->pid_ns_).value;
-      info.child.uid = tasks_.front()->credentials()->ruid.value;
+      creds::CredRef creds = tasks_.front()->credentials();
+      info.child.uid = creds->user_ns->FromKUid(creds->ruid);
       info.child.status = status;
       (void)parent->SendSignal(info);  // a standard signal always has room
     }

@@ -431,6 +431,29 @@ TEST_F(SignalTest, PthreadKillReachesABlockedThread) {
   close(fds[1]);
 }
 
+TEST_F(SignalTest, AFatalSignalEndsAParentThatWaitsForItsVforkChild) {
+  int fds[2];
+  ASSERT_EQ(pipe(fds), 0);
+  pid_t parent = fork();
+  if (parent == 0) {
+    static pid_t self;
+    self = getpid();
+    if (vfork() == 0) {
+      // The parent is asleep until this child ends, which it does when the test has seen its end.
+      kill(self, SIGTERM);
+      char c;
+      close(fds[1]);
+      _exit(read(fds[0], &c, 1) == 0 ? 0 : 1);
+    }
+    _exit(1);
+  }
+  int status;
+  ASSERT_EQ(waitpid(parent, &status, 0), parent);
+  EXPECT_TRUE(KilledBy(status, SIGTERM));
+  close(fds[0]);
+  close(fds[1]);
+}
+
 TEST_F(SignalTest, SigpipeComesFromAPipeWithoutReader) {
   int status = InChild([] {
     int fds[2];
