@@ -42,6 +42,9 @@ class Platform {
     const char* reason;
   };
   virtual std::vector<HostSyscall> HostSyscalls() const = 0;
+
+  // The seccomp list of its stubs, a line a rule, for docs/seccomp.md. "" if it has none.
+  virtual std::string StubSeccomp() const { return ""; }
 };
 
 // "ptrace" or "systrap". Call before lock-down and while the process has one thread: it starts the stub

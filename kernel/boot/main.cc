@@ -72,8 +72,9 @@ int Run(const Options& options) {
     LOG_ERROR("platform \"%s\": %s", options.platform.c_str(), ErrnoMessage(platform.error()));
     return 1;
   }
-  if (options.print_seccomp) {
-    std::string list = KernelSeccompList(**platform).ToString();
+  if (options.print_seccomp || options.print_stub_seccomp) {
+    std::string list = options.print_seccomp ? KernelSeccompList(**platform).ToString()
+                                             : (*platform)->StubSeccomp();
     return fwrite(list.data(), 1, list.size(), stdout) == list.size() ? 0 : 1;
   }
   MakeAllocatorReadItsSettings();

@@ -8,13 +8,14 @@ namespace sandboxd::boot {
 
 const char kUsage[] =
     "usage: sandbox-kernel --control-fd=N [--log-fd=N] [--platform=NAME] [--strace]\n"
-    "       sandbox-kernel --print-seccomp [--platform=NAME]\n"
+    "       sandbox-kernel --print-seccomp | --print-stub-seccomp [--platform=NAME]\n"
     "The application kernel of one sandbox; sandboxd starts it.\n"
     "  --control-fd=N   a listening SOCK_SEQPACKET unix socket for the control channel\n"
     "  --log-fd=N       where log lines go (default 2)\n"
     "  --platform=NAME  how application code runs (default ptrace)\n"
     "  --strace         log every system call\n"
-    "  --print-seccomp  print which host calls this process may make, and why\n";
+    "  --print-seccomp  print which host calls this process may make, and why\n"
+    "  --print-stub-seccomp  the same of the platform's stubs\n";
 
 namespace {
 
@@ -40,13 +41,16 @@ std::string ParseOptions(int argc, char** argv, Options* options) {
       options->strace = true;
     } else if (arg == "--print-seccomp") {
       options->print_seccomp = true;
+    } else if (arg == "--print-stub-seccomp") {
+      options->print_stub_seccomp = true;
     } else if (arg == "--help") {
       options->help = true;
     } else {
       return "unknown argument \"" + std::string(arg) + "\"";
     }
   }
-  if (options->control_fd < 0 && !options->print_seccomp && !options->help)
+  if (options->control_fd < 0 && !options->print_seccomp && !options->print_stub_seccomp &&
+      !options->help)
     return "--control-fd is missing";
   return "";
 }

@@ -11,6 +11,7 @@ struct Options {
   std::string platform = "ptrace";
   bool strace = false;
   bool print_seccomp = false;
+  bool print_stub_seccomp = false;
   bool help = false;
 };
 

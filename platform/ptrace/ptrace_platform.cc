@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "platform/ptrace/ptrace_address_space.h"
+#include "platform/stub/stub_seccomp.h"
 
 namespace sandboxd::platform::ptrace {
 
@@ -63,6 +64,10 @@ std::vector<Platform::HostSyscall> PtracePlatform::HostSyscalls() const {
       {SYS_pidfd_getfd, "taking our end of a stub's channel"},
       {SYS_close, "closing a channel"},
   };
+}
+
+std::string PtracePlatform::StubSeccomp() const {
+  return stub::StubSeccompList(stub::Kind::kTraced).ToString();
 }
 
 }  // namespace sandboxd::platform::ptrace

@@ -18,6 +18,7 @@ class PtracePlatform final : public Platform {
   Result<Ref<AddressSpace>> NewAddressSpace() override;
   VdsoLayout vdso() const override { return template_->layout().vdso; }
   std::vector<HostSyscall> HostSyscalls() const override;
+  std::string StubSeccomp() const override;
 
  private:
   explicit PtracePlatform(std::unique_ptr<stub::TemplateProcess> t) : template_(std::move(t)) {}

@@ -10,6 +10,7 @@
 #include <csignal>
 #include <utility>
 
+#include "platform/stub/stub_seccomp.h"
 #include "platform/systrap/systrap_address_space.h"
 #include "platform/systrap/turns.h"
 
@@ -71,6 +72,10 @@ std::vector<Platform::HostSyscall> SystrapPlatform::HostSyscalls() const {
       {SYS_sched_setaffinity, "a stub and its task share a processor"},
       {SYS_close, "closing a channel"},
   };
+}
+
+std::string SystrapPlatform::StubSeccomp() const {
+  return stub::StubSeccompList(stub::Kind::kFree).ToString();
 }
 
 }  // namespace sandboxd::platform::systrap

@@ -20,6 +20,7 @@ class SystrapPlatform final : public Platform {
   Result<Ref<AddressSpace>> NewAddressSpace() override;
   VdsoLayout vdso() const override { return template_->layout().vdso; }
   std::vector<HostSyscall> HostSyscalls() const override;
+  std::string StubSeccomp() const override;
 
  private:
   explicit SystrapPlatform(std::unique_ptr<stub::TemplateProcess> t) : template_(std::move(t)) {}
