@@ -11,6 +11,8 @@
 
 #include <cstring>
 
+#include <string>
+
 #include "test/syscalls/testing.h"
 
 namespace sandboxd::test {
@@ -102,7 +104,8 @@ TEST(UnameTest, HostnamesAreOfTheirNamespace) {
     utsname name{};
     uname(&name);
     if (strcmp(name.nodename, "inside") != 0) return 2;
-    if (sethostname("x", 65) != -1 || errno != EINVAL) return 3;
+    const std::string long_name(65, 'x');
+    if (sethostname(long_name.data(), long_name.size()) != -1 || errno != EINVAL) return 3;
     return 0;
   });
   if (ExitedWith(status, 100)) GTEST_SKIP() << "may not make a UTS namespace here";
