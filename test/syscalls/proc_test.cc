@@ -112,6 +112,15 @@ TEST(ProcTest, StatTellsWhoAndHow) {
   EXPECT_GT(std::stoull(f[21]), 0u) << "rss";
 }
 
+TEST(ProcTest, StatShowsTheNiceValue) {
+  int status = InChild([] {
+    if (setpriority(PRIO_PROCESS, 0, 7) != 0) return 1;
+    auto f = StatFields(ReadFile(Self("stat")));
+    return f.size() > 16 && f[15] == "27" && f[16] == "7" ? 0 : 2;
+  });
+  EXPECT_TRUE(ExitedWith(status, 0)) << status;
+}
+
 TEST(ProcTest, CpuTimeGrows) {
   auto ticks = [] {
     auto f = StatFields(ReadFile(Self("stat")));

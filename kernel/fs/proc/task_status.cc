@@ -111,7 +111,8 @@ Result<std::string> Stat(const View& v) {
                  static_cast<long long>(Ticks(times.system)),
                  static_cast<long long>(Ticks(times.children_user)),
                  static_cast<long long>(Ticks(times.children_system)));  // 14-17
-  s += StrFormat(" 20 0 %d 0 %lld", v.group().thread_count(),
+  const int nice = v.group().nice.load(std::memory_order_relaxed);
+  s += StrFormat(" %d %d %d 0 %lld", 20 + nice, nice, v.group().thread_count(),
                  static_cast<long long>(Ticks(v.task.start_time())));  // 18-22
   s += StrFormat(" %llu %llu %llu", ull(usage.total_bytes), ull(ResidentOf(v).total() / kPageSize),
                  ull(v.group().GetRlimit(RLIMIT_RSS).rlim_cur));  // 23-25
