@@ -47,8 +47,8 @@ class Platform {
   virtual std::string StubSeccomp() const { return ""; }
 };
 
-// "ptrace" or "systrap". Call before lock-down and while the process has one thread: it starts the stub
-// template, which leaves our address space behind. EINVAL for an unknown name.
+// "ptrace" or "systrap". Call before lock-down and while the process has one thread: it starts the
+// stub template, which leaves our address space behind. EINVAL for an unknown name.
 Result<std::unique_ptr<Platform>> CreatePlatform(std::string_view name);
 
 struct PlatformInfo {

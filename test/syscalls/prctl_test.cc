@@ -10,7 +10,6 @@
 #include <sys/utsname.h>
 
 #include <cstring>
-
 #include <string>
 
 #include "test/syscalls/testing.h"
