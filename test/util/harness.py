@@ -66,7 +66,9 @@ class Reaper:
     """Runs the daemon and becomes the parent of what it leaves; see reaper.py."""
 
     def __init__(self):
-        self._process = subprocess.Popen(["/usr/bin/python3", os.path.join(_HERE, "reaper.py")],
+        # In a session of its own: a signal that ends this test and its process group must not end it too,
+        # because then nobody would clean up.
+        self._process = subprocess.Popen(["/usr/bin/python3", os.path.join(_HERE, "reaper.py")], start_new_session=True,
                                          stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self.pid = self._process.pid
 
