@@ -78,7 +78,8 @@ TEST(RlimitTest, CpuLimitSendsSigxcpu) {
   int status = InChild([] {
     rlimit limit{1, 3};
     if (setrlimit(RLIMIT_CPU, &limit) != 0) return 1;
-    for (volatile int i = 0;; i = i + 1) continue;
+    volatile int spins = 0;
+    for (;;) spins = spins + 1;
   });
   EXPECT_TRUE(KilledBy(status, SIGXCPU)) << status;
 }
