@@ -70,21 +70,17 @@ void Kernel::Shutdown() {
     std::vector<Ref<ThreadGroup>> groups = ThreadGroups();
     for (const Ref<ThreadGroup>& group : groups) group->Kill({.signo = SIGKILL});
     groups.clear();
-    MutexLock lock(threads_mutex_);
-    if (host_threads_ == 0) return;
-    threads_changed_.Wait(threads_mutex_);
+    HostThreads& threads = *host_threads_;
+    MutexLock lock(threads.mutex);
+    if (threads.count == 0) return;
+    threads.changed.Wait(threads.mutex);
   }
 }
 
-void Kernel::HostThreadStarts() {
-  MutexLock lock(threads_mutex_);
-  host_threads_++;
-}
-
-void Kernel::HostThreadEnds() {
-  MutexLock lock(threads_mutex_);
-  host_threads_--;
-  threads_changed_.NotifyAll();
+void Kernel::HostThreads::Add(int delta) {
+  MutexLock lock(mutex);
+  count += delta;
+  changed.NotifyAll();
 }
 
 void Kernel::CountUserTask(creds::KUid uid, int delta) {

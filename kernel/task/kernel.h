@@ -133,8 +133,14 @@ class Kernel {
 
  private:
   friend class Task;
-  void HostThreadStarts();
-  void HostThreadEnds();
+  // How many host threads run tasks. A thread holds it itself: it may still be leaving the mutex
+  // when the kernel is gone.
+  struct HostThreads : RefCounted {
+    Mutex mutex{LockRank::kLeaf};
+    CondVar changed;
+    int count GUARDED_BY(mutex) = 0;
+    void Add(int delta);
+  };
 
   Parts parts_;
   const unsigned cpu_count_;
@@ -154,9 +160,7 @@ class Kernel {
   mutable Mutex users_mutex_{LockRank::kLeaf};
   std::map<uint32_t, int> user_tasks_ GUARDED_BY(users_mutex_);
 
-  Mutex threads_mutex_{LockRank::kLeaf};
-  CondVar threads_changed_;
-  int host_threads_ GUARDED_BY(threads_mutex_) = 0;
+  const Ref<HostThreads> host_threads_ = MakeRef<HostThreads>();
 };
 
 }  // namespace sandboxd::task

@@ -53,18 +53,18 @@ Result<void> Task::StartThread(Prologue prologue) {
   pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
   auto entry = [](void* p) -> void* {
     std::unique_ptr<Arguments> a(static_cast<Arguments*>(p));
-    Kernel& kernel = a->task->kernel_;
+    Ref<Kernel::HostThreads> threads = a->task->kernel_.host_threads_;
     a->task->ThreadMain(a->prologue);
     a.reset();
-    kernel.HostThreadEnds();
+    threads->Add(-1);
     return nullptr;
   };
-  kernel_.HostThreadStarts();
+  kernel_.host_threads_->Add(1);
   pthread_t thread;
   int error = pthread_create(&thread, &attributes, entry, arguments.get());
   pthread_attr_destroy(&attributes);
   if (error != 0) {
-    kernel_.HostThreadEnds();
+    kernel_.host_threads_->Add(-1);
     LOG_WARNING("no host thread for a task: %s", ErrnoName(FromHostErrno(error)));
     return Errno::kEAGAIN;
   }
