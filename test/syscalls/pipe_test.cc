@@ -185,6 +185,17 @@ TEST(FifoTest, OpenWaitsForTheOtherEnd) {
   EXPECT_EQ(read(r.get(), text, sizeof text), 0);
 }
 
+TEST(PipeTest, CanBeOpenedAgainThroughProc) {
+  Pipe p;
+  ASSERT_EQ(write(p.w, "left", 4), 4);
+  p.CloseWrite();
+  Fd again(open(("/proc/self/fd/" + std::to_string(p.r)).c_str(), O_RDONLY));
+  ASSERT_GE(again.get(), 0);
+  char text[8];
+  EXPECT_EQ(read(again.get(), text, sizeof text), 4);
+  EXPECT_EQ(read(again.get(), text, sizeof text), 0);
+}
+
 TEST(SpliceTest, MovesBetweenFilesAndPipes) {
   TempFile from("hello, pipe"), to;
   Fd in = from.Open(O_RDONLY), out = to.Open(O_RDWR);

@@ -98,6 +98,16 @@ TEST_F(PipeTest, FifoWithoutWriterYetIsNotHungUp) {
   EXPECT_EQ(MUST(ReadAll(caller_, *read)), "");
 }
 
+TEST_F(PipeTest, OpeningAPipeAgainWaitsForNobody) {
+  auto p = MUST(CreatePipe(vfs_, caller_, 0));
+  ASSERT_TRUE(WriteString(caller_, *p.write, "left").ok());
+  p.write.Reset();
+  auto again = MUST(vfs_.OpenPath(caller_, p.read->path(), O_RDONLY));
+  EXPECT_TRUE(again->FinishOpen(caller_).ok());
+  EXPECT_EQ(MUST(ReadAll(caller_, *again)), "left");
+  EXPECT_EQ(again->Poll(EPOLLIN), static_cast<uint32_t>(EPOLLHUP));
+}
+
 TEST_F(PipeTest, WaiterIsWokenByAWriter) {
   auto p = MUST(CreatePipe(vfs_, caller_, 0));
   std::thread writer([&] { (void)WriteString(caller_, *p.write, "x"); });

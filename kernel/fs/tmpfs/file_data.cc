@@ -23,7 +23,11 @@ Result<void> Host(int result) { return result == 0 ? Ok() : Result<void>(FromHos
 FileData::~FileData() { fs_.ReturnPages(pages_); }
 
 uint64_t FileData::blocks() const {
-  if (!memfd_.valid()) return pages_ * (kPageSize / 512);
+  if (!mapped_writable_) return pages_ * (kPageSize / 512);
+  return HeldBlocks();
+}
+
+uint64_t FileData::HeldBlocks() const {
   struct stat st;
   return fstat(memfd_.get(), &st) == 0 ? static_cast<uint64_t>(st.st_blocks) : 0;
 }
@@ -98,7 +102,7 @@ Result<size_t> FileData::WriteMemfd(uint64_t offset, ConstBytes bytes) {
 }
 
 void FileData::Recount() {
-  uint64_t now = blocks() / (kPageSize / 512);
+  uint64_t now = HeldBlocks() / (kPageSize / 512);
   if (now > pages_) fs_.ForcePages(now - pages_);
   if (now < pages_) fs_.ReturnPages(pages_ - now);
   pages_ = now;
@@ -118,6 +122,12 @@ Result<void> FileData::ToMemfd() {
   heap_ = std::vector<std::byte>();
   Recount();
   return Ok();
+}
+
+Result<int> FileData::WritableMemfd() {
+  TRY(ToMemfd());
+  mapped_writable_ = true;
+  return memfd_.get();
 }
 
 Result<int> FileData::ReadOnlyMemfd() {

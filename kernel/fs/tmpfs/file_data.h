@@ -36,6 +36,8 @@ class FileData {
 
   // Moves the bytes to a memfd.
   Result<void> ToMemfd();
+  // The memfd for a writable mapping: from now on pages can come without a call of ours.
+  Result<int> WritableMemfd();
   // The description with read rights only.
   Result<int> ReadOnlyMemfd();
 
@@ -44,13 +46,15 @@ class FileData {
   Result<size_t> WriteMemfd(uint64_t offset, ConstBytes bytes);
   // Makes the superblock's count agree with what the memfd holds.
   void Recount();
+  uint64_t HeldBlocks() const;  // of the memfd, as the host says
 
   TmpfsSuperblock& fs_;
   uint64_t size_ = 0;
   std::vector<std::byte> heap_;  // size_ bytes, while memfd_ is not valid
   UniqueFd memfd_;
   UniqueFd read_only_;
-  uint64_t pages_ = 0;      // counted at the superblock
+  uint64_t pages_ = 0;  // counted at the superblock
+  bool mapped_writable_ = false;
   uint64_t dense_end_ = 0;  // everything before this is known to be allocated in the memfd
 };
 

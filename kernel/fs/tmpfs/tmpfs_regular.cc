@@ -233,8 +233,7 @@ Result<mm::HostRange> TmpfsRegular::HostBacking(uint64_t offset, mm::MapAccess a
   MutexLock lock(mutex_);
   if (access != mm::MapAccess::kSharedWritable)
     return mm::HostRange{TRY(data_.ReadOnlyMemfd()), offset};
-  TRY(data_.ToMemfd());
-  return mm::HostRange{data_.memfd(), offset};
+  return mm::HostRange{TRY(data_.WritableMemfd()), offset};
 }
 
 }  // namespace sandboxd::tmpfs
