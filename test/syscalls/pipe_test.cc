@@ -34,19 +34,6 @@ struct Pipe {
   int r, w;
 };
 
-// A shell's <(command) is such a path, and the command has often ended before it is opened.
-TEST(PipeTest, OpeningAgainThroughProcNeitherWaitsNorLosesWhatIsThere) {
-  Pipe p;
-  ASSERT_EQ(write(p.w, "abc", 3), 3);
-  p.CloseWrite();
-  int again = open(("/proc/self/fd/" + std::to_string(p.r)).c_str(), O_RDONLY);
-  ASSERT_GE(again, 0);
-  char buffer[8];
-  EXPECT_EQ(read(again, buffer, sizeof(buffer)), 3);
-  EXPECT_EQ(read(again, buffer, sizeof(buffer)), 0);
-  close(again);
-}
-
 TEST(PipeTest, FlagsAndKinds) {
   Pipe p(O_CLOEXEC | O_NONBLOCK);
   EXPECT_EQ(fcntl(p.r, F_GETFD), FD_CLOEXEC);

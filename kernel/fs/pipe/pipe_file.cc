@@ -26,25 +26,21 @@ Pipe::End EndOf(int flags) {
   }
 }
 
-// A pipe of pipe(2), not a fifo: its dentry stands alone. Opening one again, through
-// /proc/PID/fd/N, waits for nobody.
-bool IsAnonymous(const vfs::Path& path) { return path.dentry->parent() == nullptr; }
-
 }  // namespace
 
 PipeFile::PipeFile(vfs::Path path, int flags, Ref<Pipe> pipe)
     : File(std::move(path), flags), pipe_(std::move(pipe)), end_(EndOf(flags)) {
   seen_ = pipe_->opens();
   // A writer that is there already counts as seen only once it has gone.
-  if (IsAnonymous(this->path()) || pipe_->OtherEndSeen(end_, seen_))
+  if (pipe_->kind() == Pipe::Kind::kPipe || pipe_->OtherEndSeen(end_, seen_)) {
     seen_ = {~uint64_t{0}, ~uint64_t{0}};
+  }
   pipe_->AddEnd(end_);
 }
 
 PipeFile::~PipeFile() { pipe_->RemoveEnd(end_); }
 
 Result<void> PipeFile::FinishOpen(vfs::Caller&) {
-  if (pipe_->kind() == Pipe::Kind::kPipe) return Ok();
   if (nonblocking() || pipe_->OtherEndSeen(end_, seen_)) return Ok();
   return Errno::kEAGAIN;
 }
@@ -71,7 +67,7 @@ void PipeFile::AddWaiter(wait::WaitEntry& entry, wait::EventMask mask, bool excl
 
 std::string PipeFile::Describe() const {
   // A fifo has a path of its own.
-  if (!IsAnonymous(path())) return "";
+  if (pipe_->kind() == Pipe::Kind::kFifo) return "";
   return "pipe:[" + std::to_string(inode()->ino()) + "]";
 }
 
@@ -107,7 +103,7 @@ Result<Ref<vfs::File>> OpenFifo(vfs::Caller&, const vfs::Path& path, int flags) 
       [] { return Ref<RefCounted>(MakeRef<Pipe>(Pipe::Kind::kFifo)); });
   Ref<Pipe> pipe = StaticRefCast<Pipe>(std::move(slot));
   bool only_writes = (flags & O_ACCMODE) == O_WRONLY;
-  bool must_wait = only_writes && !IsAnonymous(path) && !pipe->has_readers();
+  bool must_wait = only_writes && pipe->kind() == Pipe::Kind::kFifo && !pipe->has_readers();
   if (must_wait && (flags & O_NONBLOCK) != 0) return Errno::kENXIO;
   return Ref<vfs::File>(MakeRef<PipeFile>(path, flags, std::move(pipe)));
 }
