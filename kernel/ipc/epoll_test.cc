@@ -106,7 +106,8 @@ TEST_F(EpollTest, FilesMayEndWhileTheSetIsUsed) {
   }
   for (int n = 0; n < 2; n++) {
     threads.emplace_back([&] {
-      while (!stop.load()) {
+      // Until the steady file was seen, however late this thread got a processor.
+      while (!stop.load() || steady_seen.load() == 0) {
         for (const EpollEvent& e : set->Collect(4)) steady_seen += e.data == 1 ? 1 : 0;
       }
     });
