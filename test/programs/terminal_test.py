@@ -62,7 +62,7 @@ class TerminalTest(harness.SandboxdTestCase):
             screen.wait_for("between")
             screen.type("fg", "Enter")
             screen.type("second", "Enter")
-            screen.wait_for("\nsecond\n")  # from cat; if it was not in the foreground, ^D would end bash
+            screen.wait_for("\nsecond")  # if cat was not in the foreground, ^D would end bash
             screen.type("C-d")
             screen.type("echo en''d $?", "Enter")
             screen.wait_for("end 0")
