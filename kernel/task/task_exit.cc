@@ -132,6 +132,8 @@ void Task::LeaveTree() {
     kernel_.CountUserTask(creds_->ruid, -1);
     if (last) {
       announce = (group_->parent_ == nullptr || !group_->process_id.empty()) && group_->announced_;
+      // semop(2), SEM_UNDO: whoever waits for the process finds it done.
+      kernel_.sysv_ipc().OnProcessExit(process_id());
       TreeOps::EndGroup(*group_, debris);
     }
   }
@@ -139,7 +141,6 @@ void Task::LeaveTree() {
   mm.Reset();
   if (!last) return;
   group_->timers_->OnExit();
-  kernel_.sysv_ipc().OnProcessExit(process_id());
   group_->exit_queue_.Notify(EPOLLIN);
   if (announce && kernel_.exit_listener()) kernel_.exit_listener()(*group_);
 }
