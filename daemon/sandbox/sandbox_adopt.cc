@@ -92,15 +92,20 @@ void Sandbox::AdoptDead(const std::string& why) {
   if (channel) channel->Close();
   env_.loop.PostAndWait([&] {
     std::vector<std::pair<Ref<ProcessStreams>, v1::ExitStatus>> exited;
+    std::vector<Ref<ProcessStreams>> reopened;  // by an AdoptKernel that failed
     {
       MutexLock lock(mutex_);
       for (auto& [name, entry] : entries_) {
-        if (!entry.streams) {
+        if (entry.streams) {
+          reopened.push_back(entry.streams);
+        } else {
           entry.streams = ProcessStreams::CreateEnded(env_.loop, StreamOptions(entry));
         }
         if (entry.info.has_exit()) exited.emplace_back(entry.streams, entry.info.exit());
       }
     }
+    // What is still in their FIFOs goes into the log, and followers see the end of it.
+    for (auto& streams : reopened) streams->Start();
     for (auto& [streams, exit] : exited) streams->SetExit(exit);
     KernelGone(why);
   });
