@@ -30,27 +30,28 @@ void KillAndReap(pid_t pid) {
 
 }  // namespace
 
-Result<SharedSlots> SharedSlots::Create() {
+Result<SharedSlots> SharedSlots::Create(uint64_t extra) {
+  const uint64_t size = stub::kSlotsSize + extra;
   UniqueFd fd = TRY(WrapFd(memfd_create("stub-slots", MFD_CLOEXEC)));
-  if (ftruncate(fd.get(), stub::kSlotsSize) != 0) return FromHostErrno(errno);
-  void* at = mmap(nullptr, stub::kSlotsSize, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE,
-                  fd.get(), 0);
+  if (ftruncate(fd.get(), static_cast<off_t>(size)) != 0) return FromHostErrno(errno);
+  void* at = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd.get(), 0);
   if (at == MAP_FAILED) return FromHostErrno(errno);
-  return SharedSlots(std::move(fd), static_cast<stub::SharedContext*>(at));
+  return SharedSlots(std::move(fd), static_cast<stub::SharedContext*>(at), size);
 }
 
 SharedSlots::SharedSlots(SharedSlots&& other) noexcept
-    : fd_(std::move(other.fd_)), slots_(std::exchange(other.slots_, nullptr)) {}
+    : fd_(std::move(other.fd_)), slots_(std::exchange(other.slots_, nullptr)), size_(other.size_) {}
 
 SharedSlots::~SharedSlots() {
-  if (slots_ != nullptr) munmap(slots_, stub::kSlotsSize);
+  if (slots_ != nullptr) munmap(slots_, size_);
 }
 
 SystrapAddressSpace::SystrapAddressSpace(pid_t leader, uint64_t slot, SharedSlots slots,
-                                         const stub::Layout& layout, stub::Graveyard& graveyard)
+                                         const stub::Layout& layout, stub::Graveyard& graveyard,
+                                         uint64_t max_threads)
     : AddressSpace(leader), layout_(layout), graveyard_(graveyard), slots_(std::move(slots)) {
   slots_.CloseFd();
-  used_slots_.resize(stub::kMaxSlots);
+  used_slots_.resize(std::max(max_threads, slot + 1));
   used_slots_[slot] = true;
   parked_.push_back({leader, slot, {}});
 }
@@ -59,6 +60,17 @@ SystrapAddressSpace::~SystrapAddressSpace() {
   // The whole group: what a hostile program has cloned behind our back is in it too. No context is
   // left, as each holds a reference, so nobody else waits for these.
   graveyard_.Bury(host_pid_);
+}
+
+std::unique_ptr<SystrapContext> SystrapAddressSpace::MakeContext(stub::SharedContext& shared,
+                                                                 pid_t tid, uint64_t slot) {
+  return std::make_unique<SystrapContext>(Ref<SystrapAddressSpace>(this), shared, tid, slot);
+}
+
+Result<SharedSlots> SystrapAddressSpace::MakeSlotsForCopy() { return SharedSlots::Create(); }
+
+Ref<AddressSpace> SystrapAddressSpace::MakeCopy(pid_t leader, uint64_t slot, SharedSlots slots) {
+  return MakeRef<SystrapAddressSpace>(leader, slot, std::move(slots), layout_, graveyard_);
 }
 
 Result<void> SystrapAddressSpace::MapFd(Context& by, AddrRange range, int prot, int flags,
@@ -124,7 +136,7 @@ Result<pid_t> SystrapAddressSpace::CheckNewProcess(Result<uint64_t> reported) {
 
 Result<Ref<AddressSpace>> SystrapAddressSpace::Fork(Context& by) {
   auto& context = static_cast<SystrapContext&>(by);
-  SharedSlots slots = TRY(SharedSlots::Create());
+  SharedSlots slots = TRY(MakeSlotsForCopy());
   // Under the lock, so that the copy has no donated descriptor that another thread is mapping.
   MutexLock lock(mutex_);
   TRY(EnsureSocket(by));
@@ -137,8 +149,7 @@ Result<Ref<AddressSpace>> SystrapAddressSpace::Fork(Context& by) {
     KillAndReap(child);
     return FromHostErrno(error);
   }
-  return Ref<AddressSpace>(
-      MakeRef<SystrapAddressSpace>(child, context.slot(), std::move(slots), layout_, graveyard_));
+  return MakeCopy(child, context.slot(), std::move(slots));
 }
 
 Result<uint64_t> SystrapAddressSpace::TakeSlot() {
@@ -177,8 +188,8 @@ Result<std::unique_ptr<Context>> SystrapAddressSpace::NewContext() {
     parked_.pop_back();
     contexts_++;
   }
-  std::unique_ptr<SystrapContext> context(new SystrapContext(
-      Ref<SystrapAddressSpace>(this), slots_[parked.slot], parked.tid, parked.slot));
+  std::unique_ptr<SystrapContext> context =
+      MakeContext(slots_[parked.slot], parked.tid, parked.slot);
   TRY(context->Start(parked.vector_state));
   return std::unique_ptr<Context>(std::move(context));
 }

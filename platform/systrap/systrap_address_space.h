@@ -22,7 +22,8 @@ class SystrapContext;
 // The slots of one address space, as mapped here.
 class SharedSlots {
  public:
-  static Result<SharedSlots> Create();
+  // `extra` bytes of shared memory follow the slots.
+  static Result<SharedSlots> Create(uint64_t extra = 0);
   SharedSlots(SharedSlots&& other) noexcept;
   SharedSlots& operator=(SharedSlots&&) = delete;
   ~SharedSlots();
@@ -31,19 +32,23 @@ class SharedSlots {
   // The stub has it by now.
   void CloseFd() { fd_.Reset(); }
   stub::SharedContext& operator[](uint64_t slot) { return slots_[slot]; }
+  std::byte* extra() { return reinterpret_cast<std::byte*>(slots_ + stub::kMaxSlots); }
 
  private:
-  SharedSlots(UniqueFd fd, stub::SharedContext* slots) : fd_(std::move(fd)), slots_(slots) {}
+  SharedSlots(UniqueFd fd, stub::SharedContext* slots, uint64_t size)
+      : fd_(std::move(fd)), slots_(slots), size_(size) {}
   UniqueFd fd_;
   stub::SharedContext* slots_;
+  uint64_t size_;
 };
 
-class SystrapAddressSpace final : public AddressSpace {
+// The KVM platform's address spaces are made of this, too: its stubs take turns in the same way.
+class SystrapAddressSpace : public AddressSpace {
  public:
   // `leader`: a child of this process which leads a process group of its own and waits for its
   // first turn in `slot`. Ours from now on.
   SystrapAddressSpace(pid_t leader, uint64_t slot, SharedSlots slots, const stub::Layout& layout,
-                      stub::Graveyard& graveyard);
+                      stub::Graveyard& graveyard, uint64_t max_threads = stub::kMaxSlots);
 
   Result<void> Mincore(Context& by, AddrRange range, Bytes vec) override;
   Result<Ref<AddressSpace>> Fork(Context& by) override;
@@ -55,6 +60,18 @@ class SystrapAddressSpace final : public AddressSpace {
   // A context is going away; its thread waits for a turn, or is dead.
   void ReleaseThread(pid_t tid, uint64_t slot);
 
+ protected:
+  ~SystrapAddressSpace() override;
+  // What a platform built on this one makes differently.
+  virtual std::unique_ptr<SystrapContext> MakeContext(stub::SharedContext& shared, pid_t tid,
+                                                      uint64_t slot);
+  virtual Result<SharedSlots> MakeSlotsForCopy();
+  virtual Ref<AddressSpace> MakeCopy(pid_t leader, uint64_t slot, SharedSlots slots);
+
+  const stub::Layout& layout() const { return layout_; }
+  stub::Graveyard& graveyard() { return graveyard_; }
+  SharedSlots& slots() { return slots_; }
+
  private:
   struct Parked {
     pid_t tid;
@@ -62,7 +79,6 @@ class SystrapAddressSpace final : public AddressSpace {
     std::vector<std::byte> vector_state;  // to start with; empty: that which it has
   };
 
-  ~SystrapAddressSpace() override;
   Result<void> MapFd(Context& by, AddrRange range, int prot, int flags,
                      const Backing& backing) override;
   Result<void> EnsureSocket(Context& by) REQUIRES(mutex_);

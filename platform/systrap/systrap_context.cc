@@ -86,24 +86,27 @@ arch::Fault SystrapContext::LoadFault() {
   return fault;
 }
 
+SystrapContext::Running::Running(SystrapContext& context) : context_(context) {
+  context_.running_.store(true, std::memory_order_seq_cst);
+  SpinBudget::Busy();
+  interrupted_ = context_.TakeInterrupt();
+}
+
+SystrapContext::Running::~Running() {
+  SpinBudget::Idle();
+  context_.running_.store(false, std::memory_order_seq_cst);
+}
+
 Stop SystrapContext::Switch(arch::Registers& regs, StepMode step) {
   if (turns_.dead()) return {Stop::Kind::kDead, {}};
-  running_.store(true, std::memory_order_seq_cst);
-  SpinBudget::Busy();
-  struct Done {
-    std::atomic<bool>& running;
-    ~Done() {
-      SpinBudget::Idle();
-      running.store(false, std::memory_order_seq_cst);
-    }
-  } done{running_};
-  if (wanted_.exchange(false, std::memory_order_seq_cst)) return {Stop::Kind::kInterrupt, {}};
+  const Running running(*this);
+  if (running.interrupted()) return {Stop::Kind::kInterrupt, {}};
 
   StoreRegisters(regs, step);
   for (;;) {
     if (!turns_.Take(Command::kRun)) return {Stop::Kind::kDead, {}};
     const Event event = turns_.shared().event;
-    if (event == Event::kInterrupt && !wanted_.exchange(false, std::memory_order_seq_cst)) {
+    if (event == Event::kInterrupt && !TakeInterrupt()) {
       continue;  // late, or not ours: the registers are where they belong
     }
     LoadRegisters(regs, step);

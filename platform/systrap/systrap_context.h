@@ -10,7 +10,7 @@
 
 namespace sandboxd::platform::systrap {
 
-class SystrapContext final : public Context {
+class SystrapContext : public Context {
  public:
   SystrapContext(Ref<SystrapAddressSpace> as, stub::SharedContext& shared, pid_t tid,
                  uint64_t slot);
@@ -34,6 +34,24 @@ class SystrapContext final : public Context {
   Result<uint64_t> Op(stub::Command command, std::array<uint64_t, 6> args);
   // Reads the stub's own memory, at most a slot's buffer.
   bool ReadStub(uint64_t address, Bytes to);
+
+ protected:
+  Turns& turns() { return turns_; }
+  // One Switch is under way as long as this lives. `interrupted`: instead of running, return.
+  class Running {
+   public:
+    explicit Running(SystrapContext& context);
+    ~Running();
+    Running(const Running&) = delete;
+    Running& operator=(const Running&) = delete;
+    bool interrupted() const { return interrupted_; }
+
+   private:
+    SystrapContext& context_;
+    bool interrupted_;
+  };
+  // Whether an interrupt was wanted; it is taken by this.
+  bool TakeInterrupt() { return wanted_.exchange(false, std::memory_order_seq_cst); }
 
  private:
   Result<uint64_t> HostCall(long number, const uint64_t (&args)[6]) override;
