@@ -12,6 +12,7 @@ using google::protobuf::util::TimeUtil;
 namespace {
 constexpr size_t kExitedKept = 256;
 constexpr size_t kMaxText = 4096;
+constexpr auto kEndOfPeerGrace = std::chrono::seconds(1);
 }  // namespace
 
 v1::ExitStatus ToExit(const control::Exit& exit) {
@@ -187,7 +188,7 @@ void Sandbox::Settle() {
 void Sandbox::OnChannelLost(const std::string& why) {
   // Usually it is ending, and its pidfd will say so in a moment. One that runs on but can't be
   // talked to is of no use to anybody.
-  env_.loop.RunAfter(std::chrono::seconds(1), [self = Ref<Sandbox>(this), why] {
+  env_.loop.RunAfter(kEndOfPeerGrace, [self = Ref<Sandbox>(this), why] {
     MutexLock lock(self->mutex_);
     if (!self->kernel_.valid() || self->kernel_.Ended() || !self->kernel_watched_) return;
     self->kernel_end_cause_ = "was killed because it could not be talked to: " + why;
@@ -246,9 +247,15 @@ void Sandbox::OnGoferEnded(size_t index) {
   const std::string how = gofers_[index].process.Reap();
   gofers_[index] = Gofer();
   if (!kernel_.valid() || kernel_expected_to_end_) return;
-  // Without its files a sandbox is a trap for whoever waits for it.
-  kernel_end_cause_ = "was stopped because its gofer " + how;
-  kernel_.Signal(SIGKILL);
+  // A gofer also ends because the kernel process, its only client, has ended; the kernel's own end
+  // says why, and comes in after its descriptors are closed. Without its files a sandbox is a trap
+  // for whoever waits for it: one that is still there then is stopped.
+  env_.loop.RunAfter(kEndOfPeerGrace, [self = Ref<Sandbox>(this), how] {
+    MutexLock guard(self->mutex_);
+    if (!self->kernel_.valid() || self->kernel_.Ended() || !self->kernel_watched_) return;
+    self->kernel_end_cause_ = "was stopped because its gofer " + how;
+    self->kernel_.Signal(SIGKILL);
+  });
 }
 
 void Sandbox::KillGofers() {
