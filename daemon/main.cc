@@ -19,7 +19,8 @@ DEFINE_string(listen, "", "addresses to listen on, comma-separated or repeated: 
 DEFINE_string(group, "", "group of the sockets, whose members may use them: a name or a number");
 DEFINE_string(kernel_binary, "", "sandbox-kernel; default ../libexec/sandboxd/sandbox-kernel");
 DEFINE_string(gofer_binary, "", "sandbox-gofer; default ../libexec/sandboxd/sandbox-gofer");
-DEFINE_string(default_platform, "ptrace", "platform of sandboxes that do not ask for one");
+DEFINE_string(default_platform, "auto",
+              "platform of sandboxes that do not ask for one: auto, systrap, ptrace or kvm");
 DEFINE_uint32(kernel_uid, 65534, "host uid of kernel processes, when sandboxd runs as root");
 DEFINE_uint32(kernel_gid, 65534, "host gid of kernel processes, when sandboxd runs as root");
 DEFINE_string(log_folder, "", "write logs into this folder instead of standard error");

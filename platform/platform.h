@@ -14,7 +14,11 @@ namespace sandboxd::platform {
 // Whether a platform can run on this host, and if not, why, in a sentence for a person.
 struct Availability {
   bool available = false;
+  // Why not; or a remark, if there is one to make about a platform that is available.
   std::string reason;
+  // `auto` passes over a platform that works here but is slower than another one; `reason` says
+  // why.
+  bool automatic = true;
 };
 
 // The location of the host's vdso in every address space, above kApplicationEnd. Empty if there is
@@ -55,7 +59,8 @@ struct PlatformInfo {
   std::string_view name;
   Availability availability;
 };
-// Every platform this build knows, best first; `auto` takes the first available one.
+// Every platform this build knows, best first; `auto` takes the first one that is available and
+// `automatic`. Tries what can be tried without starting stubs.
 std::vector<PlatformInfo> ListPlatforms();
 
 }  // namespace sandboxd::platform

@@ -203,6 +203,12 @@ int PlatformsCommand(const Args&) {
         {p.name(), p.available() ? "yes" : "no", p.is_default() ? "yes" : "", p.detail()});
   }
   PrintTable(rows);
+  if (response.auto_platform().empty()) {
+    printf("\nauto: %s\n", response.auto_reason().c_str());
+  } else {
+    printf("\nauto picks %s: %s\n", response.auto_platform().c_str(),
+           response.auto_reason().c_str());
+  }
   return 0;
 }
 

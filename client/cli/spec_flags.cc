@@ -16,7 +16,8 @@ namespace {
       {"name", '\0', "ID", "the same as --id"},                                      \
       {"rootfs", 'r', "DIR", "folder with the program's root file system"},          \
       {"bundle", 'b', "DIR", "OCI bundle: a folder with config.json"},               \
-      {"platform", 'p', "NAME", "how code runs; see `sandboxctl platforms`"},        \
+      {"platform", 'p', "NAME",                                                      \
+       "how code runs: auto, systrap, kvm or ptrace; see `sandboxctl platforms`"},   \
       {"read-only", '\0', nullptr, "the program can't change its root file system"}, \
       {"exclusive", '\0', nullptr,                                                   \
        "nobody else changes the root file system meanwhile: cache it fully"},        \

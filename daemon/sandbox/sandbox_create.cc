@@ -46,6 +46,24 @@ std::string LastLine(const std::string& path) {
   return last.substr(0, 500);
 }
 
+// The field comes first, then the annotation of the request or the bundle, then the default.
+PlatformRequest PlatformAskedFor(const v1::CreateSandboxRequest& request,
+                                 const google::protobuf::Map<std::string, std::string>& annotations,
+                                 const std::string& default_platform) {
+  if (!request.spec().platform().empty()) {
+    return {request.spec().platform(), "spec.platform", "asked for by the caller"};
+  }
+  const auto annotation = annotations.find(kPlatformAnnotation);
+  if (annotation != annotations.end()) {
+    const bool given = request.annotations().count(kPlatformAnnotation) != 0;
+    return {
+        annotation->second,
+        std::string(given ? "" : "config.json:") + "annotations[\"" + kPlatformAnnotation + "\"]",
+        std::string("asked for by the annotation ") + kPlatformAnnotation};
+  }
+  return {default_platform, "sandboxd --default-platform", "the daemon's default"};
+}
+
 }  // namespace
 
 struct Sandbox::Launch {
@@ -96,9 +114,10 @@ Outcome<void> Sandbox::PrepareSteps(CallContext& context, const v1::CreateSandbo
   Launch launch;
   launch.container = TRY(ResolveContainer(request, id_, caller_));
   TRY(context.Check());
+  PlatformAnswer platform = TRY(env_.platforms.Choose(PlatformAskedFor(
+      request, launch.container.create.annotations(), env_.settings.default_platform)));
+  launch.platform = platform.name;
   launch.folder = TRY(env_.store.CreateFolder(id_));
-  const bool asked = !request.spec().platform().empty();
-  launch.platform = asked ? request.spec().platform() : env_.settings.default_platform;
   launch.strace = request.spec().strace();
   {
     MutexLock lock(mutex_);
@@ -106,8 +125,7 @@ Outcome<void> Sandbox::PrepareSteps(CallContext& context, const v1::CreateSandbo
     init_spec_ = launch.container.init_spec;
     for (std::string& w : launch.container.warnings) view_.add_warnings(std::move(w));
     view_.mutable_platform()->set_name(launch.platform);
-    view_.mutable_platform()->set_reason(asked ? "asked for by the caller"
-                                               : "the daemon's default");
+    view_.mutable_platform()->set_reason(platform.reason);
   }
   TRY(Save(Durability::kProcessCrash));
   launch.kernel_log = TRY(OpenLog(launch.folder.get(), "kernel.log"));
@@ -203,8 +221,7 @@ Outcome<void> Sandbox::StartKernel(Launch& launch) {
   request.log_fd = launch.kernel_log.get();
   request.platform = launch.platform;
   request.strace = launch.strace;
-  request.host_id =
-      env_.settings.rootless ? HostId{::geteuid(), ::getegid()} : env_.settings.kernel_host_id;
+  request.host_id = KernelHostId(env_.settings);
   request.before_exec = [this](const ProcessIdentity& identity) -> Outcome<void> {
     MutexLock save_lock(save_mutex_);
     state::SandboxRecord record;

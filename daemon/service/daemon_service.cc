@@ -13,17 +13,6 @@ constexpr const char* kFeatures[] = {"create", "start",       "watch",      "wai
                                      "exec",   "attach",      "logs",       "bundle",
                                      "rootfs", "detach_keys", "auto_delete"};
 
-struct KnownPlatform {
-  const char* name;
-  bool built;
-  const char* detail;
-};
-constexpr KnownPlatform kPlatforms[] = {
-    {"ptrace", true, "runs wherever ptrace(2) does"},
-    {"systrap", true, "trapped by seccomp, answered through shared memory; needs FSGSBASE"},
-    {"kvm", false, "not built in this version"},
-};
-
 }  // namespace
 
 DaemonServiceImpl::DaemonServiceImpl(ServiceContext context)
@@ -75,12 +64,22 @@ grpc::ServerUnaryReactor* DaemonServiceImpl::ListPlatforms(Call* call,
   return UnaryCall<v1::ListPlatformsRequest, v1::ListPlatformsResponse>::Run(
       context_, *call, request, response,
       [this](CallContext&, const Caller&, const auto&, auto* response) -> Outcome<void> {
-        for (const KnownPlatform& known : kPlatforms) {
+        const std::vector<PlatformState> platforms = TRY(context_.env.platforms.List());
+        const auto automatic = PickAutomatically(platforms);
+        if (automatic.ok()) {
+          response->set_auto_platform(automatic->name);
+          response->set_auto_reason(automatic->reason);
+        } else {
+          response->set_auto_reason(automatic.error().message());
+        }
+        std::string preset = context_.env.settings.default_platform;
+        if (preset == kAutoPlatform) preset = response->auto_platform();
+        for (const PlatformState& known : platforms) {
           v1::Platform& platform = *response->add_platforms();
           platform.set_name(known.name);
-          platform.set_available(known.built);
+          platform.set_available(known.available);
           platform.set_detail(known.detail);
-          platform.set_is_default(context_.env.settings.default_platform == known.name);
+          platform.set_is_default(preset == known.name);
         }
         return {};
       });

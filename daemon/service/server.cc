@@ -9,18 +9,30 @@
 #include "daemon/service/daemon_service.h"
 #include "daemon/service/process_service.h"
 #include "daemon/service/sandbox_service.h"
+#include "daemon/spawn/kernel_process.h"
 
 namespace sandboxd::daemon {
 namespace {
 constexpr size_t kWorkers = 64;
 constexpr int kMaxMessageBytes = 16 << 20;
+
+// Now, so that no sandbox has to wait for it. A daemon with which nothing can run yet still serves.
+void LogPlatforms(PlatformTable& platforms) {
+  const auto choice = platforms.Choose({kAutoPlatform, "", ""});
+  if (choice.ok()) {
+    DAEMON_LOG(kInfo) << "auto picks platform " << choice->name << ": " << choice->reason;
+  } else {
+    DAEMON_LOG(kWarning) << choice.error().message();
+  }
+}
+
 }  // namespace
 
 // In the order in which they depend on each other; destroyed from the end.
 struct Server::Parts {
   Parts(std::unique_ptr<StateStore> state, Settings settings)
       : store(std::move(state)),
-        env{std::move(settings), loop, workers, *store, events, {}},
+        env{std::move(settings), loop, workers, *store, events, platforms, {}},
         manager(env),
         context{env, manager, connections},
         sandboxes(context),
@@ -33,6 +45,10 @@ struct Server::Parts {
   EventLog events;
   EventLoop loop;
   WorkerPool workers{kWorkers};
+  PlatformTable platforms{[this] {
+    const Settings& settings = env.settings;
+    return ProbePlatforms(settings.kernel_binary.get(), KernelHostId(settings));
+  }};
   Environment env;
   Manager manager;
   ConnectionTable connections;
@@ -62,6 +78,7 @@ Outcome<std::unique_ptr<Server>> Server::Start(ServerOptions options) {
     listeners.push_back(TRY(Listener::Create(address, options.group)));
   }
   parts->manager.AdoptAll();
+  LogPlatforms(parts->platforms);
 
   grpc::EnableDefaultHealthCheckService(true);
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();

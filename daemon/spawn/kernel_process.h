@@ -24,6 +24,10 @@ struct KernelProcessRequest {
 };
 Outcome<ProcessHandle> SpawnKernel(const KernelProcessRequest& request);
 
+// sandbox-kernel --list-platforms, started as a sandbox's kernel would be: what it prints. Blocks
+// until it has ended; one that takes longer than 10 s is killed.
+Outcome<std::string> ProbePlatforms(int binary_fd, HostId host_id);
+
 // sandbox-gofer --root PATH --socket-fd=3 [--mount PATH,ro|rw,FD]... [--readonly] --log-fd=4:
 // mount, pid, net, ipc and uts namespaces of its own. Without `map` it keeps the daemon's user
 // namespace and ids (a root daemon serving root's files); with it, it is in a user namespace where

@@ -351,6 +351,12 @@ int main(int argc, char** argv) {
   std::string platform;
   for (int i = 1; i < argc; ++i) {
     const std::string arg = argv[i];
+    if (arg == "--list-platforms") {
+      printf(
+          "fake\tyes\t\nrefuse\tyes\t\ngarbage\tyes\t\nmute\tyes\t\n"
+          "broken\tno\tthe host lacks what it needs\n");
+      return 0;
+    }
     if (arg.rfind("--control-fd=", 0) == 0) listener = atoi(argv[i] + 13);
     if (arg.rfind("--platform=", 0) == 0) platform = arg.substr(11);
   }

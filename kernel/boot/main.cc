@@ -16,6 +16,7 @@
 #include "kernel/boot/control_server.h"
 #include "kernel/boot/filesystem_factory.h"
 #include "kernel/boot/options.h"
+#include "kernel/boot/platform_report.h"
 #include "kernel/boot/sandbox.h"
 #include "kernel/boot/seccomp_list.h"
 #include "kernel/boot/stdio_relay.h"
@@ -60,8 +61,13 @@ void RaiseFdLimit() {
     LOG_WARNING("RLIMIT_NOFILE stays at its soft limit: errno %d", errno);
 }
 
+int Print(const std::string& text) {
+  return fwrite(text.data(), 1, text.size(), stdout) == text.size() ? 0 : 1;
+}
+
 int Run(const Options& options) {
   SetLogFd(options.log_fd);
+  if (options.list_platforms) return Print(PlatformReport());
   // Each arena costs address space and memory; a task's thread allocates little.
   mallopt(M_ARENA_MAX, 2);
   RaiseFdLimit();
@@ -73,9 +79,8 @@ int Run(const Options& options) {
     return 1;
   }
   if (options.print_seccomp || options.print_stub_seccomp) {
-    std::string list = options.print_seccomp ? KernelSeccompList(**platform).ToString()
-                                             : (*platform)->StubSeccomp();
-    return fwrite(list.data(), 1, list.size(), stdout) == list.size() ? 0 : 1;
+    return Print(options.print_seccomp ? KernelSeccompList(**platform).ToString()
+                                       : (*platform)->StubSeccomp());
   }
   MakeAllocatorReadItsSettings();
   auto locked = LockDown(options, **platform);

@@ -8,12 +8,14 @@ namespace sandboxd::boot {
 
 const char kUsage[] =
     "usage: sandbox-kernel --control-fd=N [--log-fd=N] [--platform=NAME] [--strace]\n"
+    "       sandbox-kernel --list-platforms\n"
     "       sandbox-kernel --print-seccomp | --print-stub-seccomp [--platform=NAME]\n"
     "The application kernel of one sandbox; sandboxd starts it.\n"
     "  --control-fd=N   a listening SOCK_SEQPACKET unix socket for the control channel\n"
     "  --log-fd=N       where log lines go (default 2)\n"
     "  --platform=NAME  how application code runs (default ptrace)\n"
     "  --strace         log every system call\n"
+    "  --list-platforms try each platform, and print which work here and why the others don't\n"
     "  --print-seccomp  print which host calls this process may make, and why\n"
     "  --print-stub-seccomp  the same of the platform's stubs\n";
 
@@ -39,6 +41,8 @@ std::string ParseOptions(int argc, char** argv, Options* options) {
       options->platform = value;
     } else if (arg == "--strace") {
       options->strace = true;
+    } else if (arg == "--list-platforms") {
+      options->list_platforms = true;
     } else if (arg == "--print-seccomp") {
       options->print_seccomp = true;
     } else if (arg == "--print-stub-seccomp") {
@@ -49,9 +53,9 @@ std::string ParseOptions(int argc, char** argv, Options* options) {
       return "unknown argument \"" + std::string(arg) + "\"";
     }
   }
-  if (options->control_fd < 0 && !options->print_seccomp && !options->print_stub_seccomp &&
-      !options->help)
-    return "--control-fd is missing";
+  const bool serves = !options->list_platforms && !options->print_seccomp &&
+                      !options->print_stub_seccomp && !options->help;
+  if (serves && options->control_fd < 0) return "--control-fd is missing";
   return "";
 }
 

@@ -10,6 +10,7 @@ struct Options {
   int log_fd = 2;
   std::string platform = "ptrace";
   bool strace = false;
+  bool list_platforms = false;
   bool print_seccomp = false;
   bool print_stub_seccomp = false;
   bool help = false;

@@ -10,7 +10,8 @@ test ends, the daemon is stopped, and the test fails if a process, a mount or a 
 left behind. `self.daemon.kill()` and `self.daemon.start()` are a crash and a restart.
 
 Where the programs are: $SANDBOXD_PREFIX (an installation, as `tools/dev install` makes it), or what
-sbx_integration_test gives in $SANDBOXD_PROGRAMS. SANDBOXD_TEST_PLATFORM chooses the platform (ptrace).
+sbx_integration_test gives in $SANDBOXD_PROGRAMS. SANDBOXD_TEST_PLATFORM chooses the platform (auto); where it
+doesn't work, tests skip and say why.
 """
 
 import atexit
@@ -26,7 +27,7 @@ import time
 import unittest
 
 _HERE = os.path.dirname(os.path.realpath(__file__))
-PLATFORM = os.environ.get("SANDBOXD_TEST_PLATFORM", "ptrace")
+PLATFORM = os.environ.get("SANDBOXD_TEST_PLATFORM", "auto")
 
 # How long a step that should take far less may take before the test gives up. Never a measurement.
 PATIENCE = float(os.environ.get("SANDBOXD_TEST_PATIENCE", "60"))
@@ -35,6 +36,10 @@ PATIENCE = float(os.environ.get("SANDBOXD_TEST_PATIENCE", "60"))
 # One root file system for all tests over Debian's programs, so that it is built once.
 DEBIAN_PACKAGES = ("bash", "coreutils", "findutils", "gawk", "gcc", "git", "less", "libc6-dev", "make", "perl", "procps",
                    "python3", "sed", "sqlite3", "tar", "vim-tiny", "xz-utils")
+
+
+# Why a platform can't be used, by its name; "" if it can. The same for all tests of a run.
+_reasons = {}
 
 
 class Left(AssertionError):
@@ -180,6 +185,23 @@ class Daemon:
         value = json.loads(self.ctl("list", "--json", check=True).stdout or "[]")
         return value.get("sandboxes", []) if isinstance(value, dict) else value
 
+    def platforms(self):
+        """What `sandboxctl platforms --json` prints."""
+        return json.loads(self.ctl("platforms", "--json", check=True).stdout)
+
+    def why_not(self, name):
+        """Why this platform can't be used on this host, or ""."""
+        if name not in _reasons:
+            listed = self.platforms()
+            if name == "auto":
+                usable, detail = bool(listed.get("autoPlatform")), listed.get("autoReason", "")
+            else:
+                found = [p for p in listed["platforms"] if p["name"] == name]
+                usable = bool(found) and found[0].get("available", False)
+                detail = found[0].get("detail", "") if found else "this build has none of that name"
+            _reasons[name] = "" if usable else "platform %s: %s" % (name, detail)
+        return _reasons[name]
+
     def kill(self, signo=signal.SIGKILL):
         """Ends the daemon alone; the sandboxes live on."""
         os.kill(self.pid, signo)
@@ -256,6 +278,9 @@ class SandboxdTestCase(unittest.TestCase):
         self.addCleanup(self._stop)
         self.rootfs = busybox_rootfs(os.path.join(self.daemon.folder, "rootfs"))
         self.daemon.start()
+        reason = self.daemon.why_not(PLATFORM)
+        if reason:
+            self.skipTest(reason)
 
     def _stop(self):
         outcome = getattr(self, "_outcome", None)

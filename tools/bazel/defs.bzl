@@ -138,16 +138,39 @@ _PROGRAMS = [
     "//kernel/boot:sandbox-kernel",
 ]
 
-def sbx_integration_test(name, main, data = None, env = None, tags = None, size = "medium", **kwargs):
-    """A Python test that runs sandboxes through a sandboxd of its own (test/util/harness.py)."""
+# What every platform has to pass; a test skips on a platform that doesn't work on the host, and says why.
+ALL_PLATFORMS = ["systrap", "ptrace", "kvm"]
+
+def sbx_integration_test(name, main, data = None, env = None, tags = None, size = "medium", platforms = None, **kwargs):
+    """A Python test that runs sandboxes through a sandboxd of its own (test/util/harness.py).
+
+    Args:
+      name: the test; with `platforms` a suite of `name_PLATFORM`.
+      main: the Python file.
+      data: other files that it reads.
+      env: its environment.
+      tags: as ever.
+      size: as ever.
+      platforms: run it once on each of these; without them it runs on what `auto` picks.
+      **kwargs: passed to sbx_py_test.
+    """
     programs = {"SANDBOXD_PROGRAMS": " ".join(["$(rootpath %s)" % p for p in _PROGRAMS])}
     programs.update(env or {})
-    sbx_py_test(
-        name = name,
-        main = main,
-        data = (data or []) + _PROGRAMS,
-        env = programs,
-        size = size,
-        tags = (tags or []) + ["integration"],
-        **kwargs
-    )
+    for platform in platforms or [None]:
+        on_platform = dict(programs)
+        if platform:
+            on_platform["SANDBOXD_TEST_PLATFORM"] = platform
+        sbx_py_test(
+            name = name + "_" + platform if platform else name,
+            main = main,
+            data = (data or []) + _PROGRAMS,
+            env = on_platform,
+            size = size,
+            tags = (tags or []) + ["integration"],
+            **kwargs
+        )
+    if platforms:
+        native.test_suite(
+            name = name,
+            tests = [":" + name + "_" + platform for platform in platforms],
+        )
