@@ -95,6 +95,7 @@ int StartCommand(const Args& args) {
 }
 
 int RunCommand(const Args& args) {
+  BlockSessionSignals();
   if (std::string error = CheckTerminal(args); !error.empty()) return Fail(error);
   bool detach = args.Has("detach");
   if (args.Has("rm") && !detach)
@@ -144,6 +145,7 @@ int RunCommand(const Args& args) {
 }
 
 int ExecCommand(const Args& args) {
+  BlockSessionSignals();
   if (std::string error = CheckTerminal(args); !error.empty()) return Fail(error);
   v1::ExecRequest request;
   request.set_sandbox_id(args.positional()[0]);
@@ -179,6 +181,7 @@ int ExecCommand(const Args& args) {
 }
 
 int AttachCommand(const Args& args) {
+  BlockSessionSignals();
   client::Client client = MakeClient();
   v1::Sandbox sandbox;
   if (auto error = client.Get(args.positional()[0], &sandbox)) return Fail(error);

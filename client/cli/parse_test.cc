@@ -63,6 +63,7 @@ TEST(ParseArgsTest, ErrorsNameTheFlag) {
 
 TEST(NearestTest, FindsTyposAndOnlyTypos) {
   EXPECT_EQ(Nearest("delte", {"delete", "list"}), "delete");
+  EXPECT_EQ(Nearest("--hlep", {"--keep", "--help"}), "--help");
   EXPECT_EQ(Nearest("frobnicate", {"delete", "list"}), "");
 }
 

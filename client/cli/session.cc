@@ -43,7 +43,6 @@ bool WriteAll(int fd, std::string_view bytes) {
 }  // namespace
 
 void BlockSessionSignals() {
-  signal(SIGPIPE, SIG_IGN);
   sigset_t set = SessionSignals();
   pthread_sigmask(SIG_BLOCK, &set, nullptr);
 }

@@ -26,7 +26,8 @@ struct SessionResult {
   bool output_closed = false;  // our stdout or stderr can't be written any more
 };
 
-// Blocks the signals that a Session forwards; call once, first in main, before any thread exists.
+// Blocks the signals that a Session forwards. A command that makes a Session calls it first, before
+// any thread exists; in all others these signals end sandboxctl, as they end any program.
 void BlockSessionSignals();
 
 class Session {

@@ -52,6 +52,15 @@ class LifeCycleTest(harness.SandboxdTestCase):
         self.assertTrue(os.path.exists(os.path.join(self.rootfs, "ran")))
         self.daemon.ctl("delete", "box", check=True)
 
+    def test_a_signal_ends_a_wait_and_not_the_program(self):
+        self.sleeper("box")
+        waiting = self.daemon.popen_ctl("wait", "box")
+        harness.wait_until(lambda: len(os.listdir("/proc/%d/task" % waiting.pid)) > 1, "sandboxctl talks to sandboxd")
+        waiting.send_signal(signal.SIGTERM)
+        self.assertEqual(-signal.SIGTERM, waiting.wait(timeout=harness.PATIENCE))
+        self.assertIn("RUNNING", self.state("box"))
+        self.daemon.ctl("delete", "--force", "box", check=True)
+
     def test_a_signal_from_outside_ends_the_program(self):
         self.sleeper("box")
         self.daemon.ctl("kill", "box", "KILL", check=True)
