@@ -159,6 +159,26 @@ TEST_P(GoferFsTest, HardLinksAreOneInode) {
   EXPECT_EQ(ReadPath("/b"), "one");
 }
 
+TEST_P(GoferFsTest, TheSizeOfADirectoryFollowsItsEntries) {
+  auto host_size = [&] {
+    struct stat host;
+    EXPECT_EQ(stat(tree_.At("d").c_str(), &host), 0);
+    return static_cast<uint64_t>(host.st_size);
+  };
+  ASSERT_TRUE(vfs_.Mkdir(c(), "/d", {}, 0755).ok());
+  EXPECT_EQ(MUST(Stat("/d")).size, host_size());
+  const uint64_t empty = host_size();
+  // Enough for any file system's directory to grow.
+  const std::string name(200, 'n');
+  for (int i = 0; i < 60; ++i) {
+    MUST(Open("/d/" + name + std::to_string(i), O_WRONLY | O_CREAT));
+    EXPECT_EQ(MUST(Stat("/d")).size, host_size());
+  }
+  EXPECT_GT(host_size(), empty);
+  ASSERT_TRUE(vfs_.Rename(c(), "/d/" + name + "0", {}, "/g", {}, 0).ok());
+  EXPECT_EQ(MUST(Stat("/d")).size, host_size());
+}
+
 TEST_P(GoferFsTest, HostHardLinksAreOneInodeWhicheverIsFoundFirst) {
   tree_.Write("a", "one");
   ASSERT_EQ(::link(tree_.At("a").c_str(), tree_.At("b").c_str()), 0);

@@ -59,7 +59,7 @@ bool GoferInode::IsSameFile(const gofer::Stat& stat) const {
 
 void GoferInode::TakeStat(const gofer::Stat& stat) {
   attr_ = ToVfs(stat);
-  stale_ = false;
+  stale_ = size_stale_ = false;
   fresh_until_ = FreshUntil();
 }
 

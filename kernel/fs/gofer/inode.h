@@ -128,6 +128,8 @@ class GoferInode final : public vfs::Inode {
   bool stale_ GUARDED_BY(mutex_) = false;    // the gofer knows better than attr_
   Nanos fresh_until_ GUARDED_BY(mutex_);     // kShared: CLOCK_MONOTONIC
   bool written_ GUARDED_BY(mutex_) = false;  // the host file knows size, blocks and times better
+  // Of a directory: its size is what its file system makes of the entries that came or went.
+  bool size_stale_ GUARDED_BY(mutex_) = false;
   int writable_mappings_ GUARDED_BY(mutex_) = 0;
   Place place_ GUARDED_BY(mutex_);
   Ref<SharedFid> fid_ GUARDED_BY(mutex_);  // a directory and a nameless file always have one

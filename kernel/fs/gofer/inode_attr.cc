@@ -43,7 +43,7 @@ Result<vfs::Attr> GoferInode::GetAttr() {
   {
     MutexLock lock(mutex_);
     bool changing = written_ || writable_mappings_ != 0;
-    bool known = IsKnown();
+    bool known = IsKnown() && !size_stale_;
     if (known && !changing) return attr_;
     // Before we ask: a write from now on is noted again.
     written_ = false;

@@ -192,6 +192,7 @@ void GoferInode::NoteEntriesChanged(const vfs::Time& when, int links) {
   Ref<Listing> dropped;
   MutexLock lock(mutex_);
   attr_.mtime = attr_.ctime = when;
+  size_stale_ = true;
   // Some file systems (btrfs) count no subdirectories: 1 for any directory.
   if (attr_.nlink >= 2) attr_.nlink = static_cast<uint32_t>(static_cast<int>(attr_.nlink) + links);
   dropped = std::move(listing_);
