@@ -3,6 +3,7 @@
 #include "kernel/boot/memory_files.h"
 #include "kernel/boot/proc_options.h"
 #include "kernel/fs/dev/dev.h"
+#include "kernel/fs/mqueue/mqueue.h"
 #include "kernel/fs/pipe/pipe.h"
 #include "kernel/fs/proc/proc_fs.h"
 #include "kernel/fs/pts/devpts.h"
@@ -31,6 +32,7 @@ std::unique_ptr<task::Kernel> Assemble(std::unique_ptr<platform::Platform> platf
   auto vfs = std::make_unique<vfs::Vfs>();
   vfs->RegisterFilesystem(std::make_unique<tmpfs::TmpfsType>(SandboxMemoryFiles()));
   vfs->RegisterFilesystem(std::make_unique<dev::DevtmpfsType>(SandboxMemoryFiles()));
+  vfs->RegisterFilesystem(std::make_unique<mqueue::MqueueType>(*vfs, SandboxMemoryFiles()));
   vfs->SetFifoOpener(&pipe::OpenFifo);
   vfs->SetMemfdOpener(tmpfs::MakeMemfdOpener(*vfs, SandboxMemoryFiles()));
   dev::RegisterMemoryDevices(*vfs);

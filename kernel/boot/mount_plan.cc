@@ -54,6 +54,7 @@ constexpr DefaultMount kDefaultMounts[] = {
      vfs::kMountNoSuid | vfs::kMountNoDev | vfs::kMountNoExec | vfs::kMountReadOnly, ""},
     {"/dev", "devtmpfs", vfs::kMountNoSuid, "mode=755"},
     {"/dev/pts", "devpts", vfs::kMountNoSuid | vfs::kMountNoExec, "mode=620,ptmxmode=666,gid=5"},
+    {"/dev/mqueue", "mqueue", vfs::kMountNoSuid | vfs::kMountNoDev | vfs::kMountNoExec, ""},
     {"/dev/shm", "tmpfs", vfs::kMountNoSuid | vfs::kMountNoDev | vfs::kMountNoExec, "mode=1777"},
 };
 

@@ -31,6 +31,7 @@ constexpr RowsFunction kFamilies[] = {
     EventRows,
     SocketRows,
     IpcRows,
+    MqRows,
     FcntlRows,
     OpenRows,
     ExecRows,

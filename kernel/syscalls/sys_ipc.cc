@@ -449,8 +449,6 @@ Result<uint64_t> SysShmctl(Task& t, int32_t id, int32_t command, UserAddr addres
   }
 }
 
-constexpr char kNoMqueue[] = "as without CONFIG_POSIX_MQUEUE";
-
 constexpr Row kRows[] = {
     Full<SysSemget>(SYS_semget, "semget"),
     Full<SysSemop>(SYS_semop, "semop"),
@@ -465,12 +463,6 @@ constexpr Row kRows[] = {
     Full<SysShmdt>(SYS_shmdt, "shmdt"),
     Partial<SysShmctl>(SYS_shmctl, "shmctl",
                        "SHM_LOCK gives EPERM; shm_nattch does not count inherited mappings"),
-    Refused(SYS_mq_open, "mq_open", Errno::kENOSYS, kNoMqueue),
-    Refused(SYS_mq_unlink, "mq_unlink", Errno::kENOSYS, kNoMqueue),
-    Refused(SYS_mq_timedsend, "mq_timedsend", Errno::kENOSYS, kNoMqueue),
-    Refused(SYS_mq_timedreceive, "mq_timedreceive", Errno::kENOSYS, kNoMqueue),
-    Refused(SYS_mq_notify, "mq_notify", Errno::kENOSYS, kNoMqueue),
-    Refused(SYS_mq_getsetattr, "mq_getsetattr", Errno::kENOSYS, kNoMqueue),
 };
 
 }  // namespace

@@ -29,6 +29,7 @@ enum class LockRank : int {
   kExecLock = 190,
   kMm = 200,  // VMAs of one address space
   // kernel/vfs
+  kMqueueOpen = 295,  // finding or making a message queue, over the locks of the vfs
   kMountTable = 300,
   kSuperblockMounts = 305,  // the shared root dentry of one file system instance
   kRename = 310,            // one file system's directory tree shape

@@ -188,6 +188,11 @@ Result<void> TmpfsSuperblock::Remount(std::string_view options) {
   return Ok();
 }
 
+Result<Ref<TmpfsInode>> TmpfsSuperblock::NewNamed(const vfs::NewNode& node) {
+  if (S_ISREG(node.mode)) return Ref<TmpfsInode>(MakeRef<TmpfsRegular>(*this, node, 1));
+  return Ref<TmpfsInode>(MakeRef<TmpfsSpecial>(*this, node));
+}
+
 Result<Ref<vfs::Inode>> TmpfsSuperblock::NewUnnamed(const vfs::NewNode& node) {
   if (!TakeInode()) return Errno::kENOSPC;
   return Ref<vfs::Inode>(MakeRef<TmpfsRegular>(*this, node, 0));

@@ -25,6 +25,7 @@ struct Options {
 Result<Options> ParseOptions(std::string_view text, Options defaults);
 
 class TmpfsDirectory;
+class TmpfsInode;
 
 class TmpfsSuperblock : public vfs::Superblock {
  public:
@@ -44,6 +45,12 @@ class TmpfsSuperblock : public vfs::Superblock {
   void ReturnPages(uint64_t n) { used_pages_.fetch_sub(n, std::memory_order_relaxed); }
   bool TakeInode();
   void ReturnInode() { used_inodes_.fetch_sub(1, std::memory_order_relaxed); }
+
+  // The inode behind a new name that is no folder and no symlink; it has been counted by TakeInode.
+  // What mqueue makes differently.
+  virtual Result<Ref<TmpfsInode>> NewNamed(const vfs::NewNode& node);
+  // Are there folders, links and renames? EPERM if not.
+  virtual bool is_flat() const { return false; }
 
   // A regular file without a name: memfd_create(2), O_TMPFILE. ENOSPC.
   Result<Ref<vfs::Inode>> NewUnnamed(const vfs::NewNode& node);

@@ -97,17 +97,18 @@ void TmpfsDirectory::SwapEntry(std::string_view name, Ref<TmpfsInode> inode) {
 
 Result<Ref<vfs::Inode>> TmpfsDirectory::Create(std::string_view name, const vfs::NewNode& node) {
   if (!fs().TakeInode()) return Errno::kENOSPC;
-  Ref<TmpfsInode> inode;
-  if (S_ISREG(node.mode)) {
-    inode = MakeRef<TmpfsRegular>(fs(), node, 1);
-  } else {
-    inode = MakeRef<TmpfsSpecial>(fs(), node);
+  auto made = fs().NewNamed(node);
+  if (!made.ok()) {
+    fs().ReturnInode();
+    return made.error();
   }
+  Ref<TmpfsInode> inode = std::move(*made);
   TRY(Insert(name, inode));
   return Ref<vfs::Inode>(std::move(inode));
 }
 
 Result<Ref<vfs::Inode>> TmpfsDirectory::Mkdir(std::string_view name, const vfs::NewNode& node) {
+  if (fs().is_flat()) return Errno::kEPERM;
   if (!fs().TakeInode()) return Errno::kENOSPC;
   Ref<TmpfsInode> inode = MakeRef<TmpfsDirectory>(fs(), node);
   TRY(Insert(name, inode));
@@ -116,6 +117,7 @@ Result<Ref<vfs::Inode>> TmpfsDirectory::Mkdir(std::string_view name, const vfs::
 
 Result<Ref<vfs::Inode>> TmpfsDirectory::Symlink(std::string_view name, std::string_view target,
                                                 const vfs::NewNode& node) {
+  if (fs().is_flat()) return Errno::kEPERM;
   if (!fs().TakeInode()) return Errno::kENOSPC;
   Ref<TmpfsInode> inode = MakeRef<TmpfsSymlink>(fs(), node, target);
   TRY(Insert(name, inode));
@@ -123,10 +125,12 @@ Result<Ref<vfs::Inode>> TmpfsDirectory::Symlink(std::string_view name, std::stri
 }
 
 Result<Ref<vfs::Inode>> TmpfsDirectory::Tmpfile(const vfs::NewNode& node) {
+  if (fs().is_flat()) return Errno::kEOPNOTSUPP;
   return fs().NewUnnamed(node);
 }
 
 Result<void> TmpfsDirectory::Link(std::string_view name, vfs::Inode& target) {
+  if (fs().is_flat()) return Errno::kEPERM;
   auto& inode = static_cast<TmpfsInode&>(target);
   TRY(Insert(name, Ref<TmpfsInode>(&inode)));
   inode.AddLinks(1);
@@ -158,6 +162,7 @@ Result<void> TmpfsDirectory::Rmdir(std::string_view name, vfs::Inode& victim) {
 Result<void> TmpfsDirectory::Rename(std::string_view old_name, vfs::Inode& moved,
                                     vfs::Inode& new_dir, std::string_view new_name,
                                     vfs::Inode* replaced, unsigned flags) {
+  if (fs().is_flat()) return Errno::kEPERM;
   if ((flags & RENAME_WHITEOUT) != 0) return Errno::kEINVAL;
   auto& target_dir = static_cast<TmpfsDirectory&>(new_dir);
   auto& inode = static_cast<TmpfsInode&>(moved);

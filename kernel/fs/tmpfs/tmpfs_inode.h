@@ -1,4 +1,5 @@
-// What all files of a tmpfs share: attributes and extended attributes. Internal to tmpfs.
+// What all files of a tmpfs share: attributes and extended attributes. For tmpfs, and for file
+// systems in memory made from it.
 #pragma once
 
 #include <atomic>
