@@ -194,7 +194,7 @@ class Daemon:
         if name not in _reasons:
             listed = self.platforms()
             if name == "auto":
-                usable, detail = bool(listed.get("autoPlatform")), listed.get("autoReason", "")
+                usable, detail = bool(listed.get("auto_platform")), listed.get("auto_reason", "")
             else:
                 found = [p for p in listed["platforms"] if p["name"] == name]
                 usable = bool(found) and found[0].get("available", False)
