@@ -6,6 +6,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 
 namespace sandboxd::daemon {
@@ -39,7 +40,7 @@ ActAs::ActAs(const Caller& caller) {
   changed_ = true;
   if (const int n = ::getgroups(0, nullptr); n > 0) {
     groups_.resize(static_cast<size_t>(n));
-    ::getgroups(n, groups_.data());
+    groups_.resize(static_cast<size_t>(std::max(0, ::getgroups(n, groups_.data()))));
   }
   // The raw call changes this thread only; the C library's would change all of them.
   ::syscall(SYS_setgroups, 0, nullptr);
