@@ -1,8 +1,10 @@
 #include "kernel/creds/credentials.h"
 
 #include <linux/capability.h>
+#include <sched.h>
 
 #include <algorithm>
+#include <atomic>
 
 namespace sandboxd::creds {
 
@@ -49,10 +51,19 @@ bool IsValidMap(const std::vector<IdMapEntry>& map) {
 }  // namespace
 
 UserNamespace::UserNamespace(Ref<UserNamespace> parent, KUid owner, KGid group)
-    : parent_(std::move(parent)),
+    : Namespace(CLONE_NEWUSER),
+      parent_(std::move(parent)),
       level_(parent_ ? parent_->level_ + 1 : 0),
       owner_(owner),
-      group_(group) {}
+      group_(group),
+      setgroups_allowed_(parent_ == nullptr || parent_->setgroups_allowed()) {}
+
+Namespace::Namespace(int kind)
+    : kind_(kind), number_([] {
+        // Above every number that Linux gives its initial namespaces.
+        static std::atomic<uint64_t> next{0xf0000000};
+        return next.fetch_add(1, std::memory_order_relaxed);
+      }()) {}
 
 Ref<UserNamespace> UserNamespace::CreateInitial() {
   Ref<UserNamespace> ns = MakeRef<UserNamespace>(Ref<UserNamespace>(), kRootUid, kRootGid);
@@ -154,6 +165,44 @@ std::vector<IdMapEntry> UserNamespace::uid_map() const {
 std::vector<IdMapEntry> UserNamespace::gid_map() const {
   MutexLock lock(mutex_);
   return gid_map_;
+}
+
+std::vector<IdMapEntry> UserNamespace::UidMapFor(const UserNamespace& viewer) const {
+  std::vector<IdMapEntry> map = uid_map();
+  const UserNamespace& as = &viewer == this && parent_ != nullptr ? *parent_ : viewer;
+  for (IdMapEntry& e : map) {
+    auto id = parent_ != nullptr ? parent_->ToKUid(e.outside) : KUid(e.outside);
+    e.outside = id && as.IsMapped(*id) ? as.FromKUid(*id) : UINT32_MAX;
+  }
+  return map;
+}
+
+std::vector<IdMapEntry> UserNamespace::GidMapFor(const UserNamespace& viewer) const {
+  std::vector<IdMapEntry> map = gid_map();
+  const UserNamespace& as = &viewer == this && parent_ != nullptr ? *parent_ : viewer;
+  for (IdMapEntry& e : map) {
+    auto id = parent_ != nullptr ? parent_->ToKGid(e.outside) : KGid(e.outside);
+    e.outside = id && as.IsMapped(*id) ? as.FromKGid(*id) : UINT32_MAX;
+  }
+  return map;
+}
+
+bool UserNamespace::MaySetgroups() const {
+  MutexLock lock(mutex_);
+  return !gid_map_.empty() && setgroups_allowed_;
+}
+
+bool UserNamespace::setgroups_allowed() const {
+  MutexLock lock(mutex_);
+  return setgroups_allowed_;
+}
+
+Result<void> UserNamespace::SetSetgroups(bool allowed) {
+  MutexLock lock(mutex_);
+  if (allowed) return setgroups_allowed_ ? Ok() : Result<void>(Errno::kEPERM);
+  if (setgroups_allowed_ && !gid_map_.empty()) return Errno::kEPERM;
+  setgroups_allowed_ = false;
+  return Ok();
 }
 
 Ref<Credentials> Credentials::Clone() const {

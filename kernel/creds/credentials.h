@@ -6,6 +6,7 @@
 #include <optional>
 #include <vector>
 
+#include "kernel/creds/namespace.h"
 #include "platform/base/mutex.h"
 #include "platform/base/ref.h"
 #include "platform/base/result.h"
@@ -42,7 +43,7 @@ struct IdMapEntry {
   uint32_t count = 0;
 };
 
-class UserNamespace : public RefCounted {
+class UserNamespace : public Namespace {
  public:
   // The sandbox's initial one: every id maps to itself.
   static Ref<UserNamespace> CreateInitial();
@@ -50,6 +51,7 @@ class UserNamespace : public RefCounted {
   static Result<Ref<UserNamespace>> CreateChild(Ref<UserNamespace> parent, KUid owner, KGid group);
 
   const UserNamespace* parent() const { return parent_.get(); }
+  const UserNamespace* owner_ns() const override { return parent_.get(); }
   int level() const { return level_; }
   KUid owner() const { return owner_; }
   KGid group() const { return group_; }
@@ -69,6 +71,15 @@ class UserNamespace : public RefCounted {
   Result<void> SetGidMap(std::vector<IdMapEntry> map);
   std::vector<IdMapEntry> uid_map() const;
   std::vector<IdMapEntry> gid_map() const;
+  // Each line of a map with its outside ids as a reader in `viewer` counts them (4294967295: not
+  // mapped there); the parent's if the reader is inside.
+  std::vector<IdMapEntry> UidMapFor(const UserNamespace& viewer) const;
+  std::vector<IdMapEntry> GidMapFor(const UserNamespace& viewer) const;
+  // user_namespaces(7), /proc/PID/setgroups. Without a group map nobody may call setgroups(2).
+  bool MaySetgroups() const;
+  bool setgroups_allowed() const;
+  // EPERM: "deny" after the group map was written, or "allow" after "deny".
+  Result<void> SetSetgroups(bool allowed);
 
  private:
   template <typename T, typename... Args>
@@ -85,6 +96,7 @@ class UserNamespace : public RefCounted {
   mutable Mutex mutex_{LockRank::kLeaf};
   std::vector<IdMapEntry> uid_map_ GUARDED_BY(mutex_);
   std::vector<IdMapEntry> gid_map_ GUARDED_BY(mutex_);
+  bool setgroups_allowed_ GUARDED_BY(mutex_) = true;
 };
 
 struct Credentials : public RefCounted {

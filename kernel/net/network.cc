@@ -28,19 +28,19 @@ Result<int> CheckedType(int family, int type, int protocol) {
 
 Result<Ref<Socket>> Network::Create(vfs::Caller& c, int family, int type, int protocol, int flags) {
   type = TRY(CheckedType(family, type, protocol));
-  auto endpoint = MakeRef<UnixEndpoint>(unix_domain_, type, EffectiveCredentials(c));
-  return Ref<Socket>(UnixSocket::Create(vfs_, unix_domain_, flags, std::move(endpoint)));
+  auto endpoint = MakeRef<UnixEndpoint>(*unix_domain_, type, EffectiveCredentials(c), number_);
+  return Ref<Socket>(UnixSocket::Create(vfs_, *unix_domain_, flags, std::move(endpoint)));
 }
 
 Result<std::pair<Ref<Socket>, Ref<Socket>>> Network::CreatePair(vfs::Caller& c, int family,
                                                                 int type, int protocol, int flags) {
   type = TRY(CheckedType(family, type, protocol));
-  auto a = MakeRef<UnixEndpoint>(unix_domain_, type, EffectiveCredentials(c));
-  auto b = MakeRef<UnixEndpoint>(unix_domain_, type, EffectiveCredentials(c));
+  auto a = MakeRef<UnixEndpoint>(*unix_domain_, type, EffectiveCredentials(c), number_);
+  auto b = MakeRef<UnixEndpoint>(*unix_domain_, type, EffectiveCredentials(c), number_);
   UnixEndpoint::ConnectPair(a, b);
   return std::pair<Ref<Socket>, Ref<Socket>>(
-      UnixSocket::Create(vfs_, unix_domain_, flags, std::move(a)),
-      UnixSocket::Create(vfs_, unix_domain_, flags, std::move(b)));
+      UnixSocket::Create(vfs_, *unix_domain_, flags, std::move(a)),
+      UnixSocket::Create(vfs_, *unix_domain_, flags, std::move(b)));
 }
 
 }  // namespace sandboxd::net

@@ -20,11 +20,19 @@ class Network {
   Result<std::pair<Ref<Socket>, Ref<Socket>>> CreatePair(vfs::Caller& c, int family, int type,
                                                          int protocol, int flags);
 
-  UnixDomain& unix_domain() { return unix_domain_; }
+  UnixDomain& unix_domain() { return *unix_domain_; }
+  // For a network namespace beside `first`: files in flight and pathname sockets are one world,
+  // abstract names are told apart by `number`. Before the first socket.
+  void ShareUnixDomain(Network& first, uint64_t number) {
+    unix_domain_ = first.unix_domain_;
+    number_ = number;
+  }
 
  private:
   vfs::Vfs& vfs_;  // outlives us
-  UnixDomain unix_domain_;
+  UnixDomain own_unix_domain_;
+  UnixDomain* unix_domain_ = &own_unix_domain_;
+  uint64_t number_ = 0;  // of the network namespace; 0: the sandbox's first
 };
 
 }  // namespace sandboxd::net

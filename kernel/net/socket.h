@@ -68,6 +68,10 @@ class Socket : public vfs::File {
   Nanos send_timeout() const;
   bool pass_credentials() const;  // SO_PASSCRED
 
+  // What has to live as long as the socket: the network namespace it was made in.
+  void set_network_namespace(Ref<RefCounted> ns) { network_namespace_ = std::move(ns); }
+  const Ref<RefCounted>& network_namespace() const { return network_namespace_; }
+
   // --- vfs::File ---
   Result<size_t> Read(vfs::Caller& c, mm::IoSink& dst) override;
   Result<size_t> Write(vfs::Caller& c, mm::IoSource& src,
@@ -93,6 +97,7 @@ class Socket : public vfs::File {
     int32_t priority = 0;
     uint64_t flags = 0;  // the boolean options that are on, by number
   };
+  Ref<RefCounted> network_namespace_;  // set before anybody else sees the socket
   mutable Mutex options_mutex_{LockRank::kLeaf};
   Options options_ GUARDED_BY(options_mutex_);
 };

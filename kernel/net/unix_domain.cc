@@ -31,19 +31,19 @@ void DropFiles(std::vector<Ref<vfs::File>> files) {
 
 Result<void> UnixDomain::ClaimName(const std::string& name, UnixEndpoint& endpoint) {
   MutexLock lock(mutex_);
-  if (!names_.try_emplace(name, &endpoint).second) return Errno::kEADDRINUSE;
+  if (!names_.try_emplace({endpoint.network(), name}, &endpoint).second) return Errno::kEADDRINUSE;
   return Ok();
 }
 
 void UnixDomain::ReleaseName(const std::string& name, UnixEndpoint& endpoint) {
   MutexLock lock(mutex_);
-  auto found = names_.find(name);
+  auto found = names_.find({endpoint.network(), name});
   if (found != names_.end() && found->second == &endpoint) names_.erase(found);
 }
 
-Ref<UnixEndpoint> UnixDomain::FindName(const std::string& name) {
+Ref<UnixEndpoint> UnixDomain::FindName(const std::string& name, uint64_t network) {
   MutexLock lock(mutex_);
-  auto found = names_.find(name);
+  auto found = names_.find({network, name});
   // An endpoint leaves the table before it goes, under this mutex.
   if (found == names_.end() || !found->second->TryIncRef()) return nullptr;
   return Ref<UnixEndpoint>::Adopt(found->second);
@@ -55,7 +55,7 @@ Result<std::string> UnixDomain::ClaimAnyName(UnixEndpoint& endpoint) {
   for (uint32_t tries = 0; tries < kNames; tries++) {
     std::string name(1, '\0');
     name += StrFormat("%05x", next_auto_name_++ % kNames);
-    if (names_.try_emplace(name, &endpoint).second) return name;
+    if (names_.try_emplace({endpoint.network(), name}, &endpoint).second) return name;
   }
   return Errno::kENOSPC;
 }

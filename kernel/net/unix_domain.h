@@ -28,7 +28,7 @@ class UnixDomain {
   // --- abstract names (unix(7)); `name` begins with a NUL ---
   Result<void> ClaimName(const std::string& name, UnixEndpoint& endpoint);  // EADDRINUSE
   void ReleaseName(const std::string& name, UnixEndpoint& endpoint);
-  Ref<UnixEndpoint> FindName(const std::string& name);  // null if none
+  Ref<UnixEndpoint> FindName(const std::string& name, uint64_t network);  // null if none
   // A free name of five hexadecimal digits ("autobind"), claimed for `endpoint`. ENOSPC.
   Result<std::string> ClaimAnyName(UnixEndpoint& endpoint);
 
@@ -63,7 +63,8 @@ class UnixDomain {
   Mutex inflight_mutex_{LockRank::kSocketTable};
   size_t inflight_sockets_ GUARDED_BY(inflight_mutex_) = 0;  // sockets in queues, by references
   Mutex mutex_{LockRank::kLeaf};
-  std::map<std::string, UnixEndpoint*> names_ GUARDED_BY(mutex_);
+  // By network namespace and name.
+  std::map<std::pair<uint64_t, std::string>, UnixEndpoint*> names_ GUARDED_BY(mutex_);
   std::set<UnixEndpoint*> endpoints_ GUARDED_BY(mutex_);
   std::map<vfs::File*, UnixEndpoint*> files_ GUARDED_BY(mutex_);
   uint32_t next_auto_name_ GUARDED_BY(mutex_) = 0;

@@ -17,8 +17,8 @@ constexpr size_t kMaxDatagrams = 512;  // net.unix.max_dgram_qlen
 
 }  // namespace
 
-UnixEndpoint::UnixEndpoint(UnixDomain& domain, int type, PeerCredentials owner)
-    : domain_(domain), type_(type), owner_(owner) {
+UnixEndpoint::UnixEndpoint(UnixDomain& domain, int type, PeerCredentials owner, uint64_t network)
+    : domain_(domain), type_(type), network_(network), owner_(owner) {
   domain_.Register(*this);
 }
 
@@ -93,7 +93,7 @@ Result<void> UnixEndpoint::Listen(size_t backlog, PeerCredentials owner) {
 }
 
 Result<void> UnixEndpoint::ConnectTo(const Ref<UnixEndpoint>& listener, PeerCredentials self) {
-  auto embryo = MakeRef<UnixEndpoint>(domain_, type_, self);
+  auto embryo = MakeRef<UnixEndpoint>(domain_, type_, self, listener->network_);
   {
     MutexLockPair lock(mutex_, listener->mutex_);
     if (state_ == State::kConnected) return Errno::kEISCONN;

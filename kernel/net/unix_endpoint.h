@@ -35,7 +35,9 @@ class UnixEndpoint : public RefCounted {
  public:
   enum class State : uint8_t { kUnconnected, kListening, kConnected, kClosed };
 
-  UnixEndpoint(UnixDomain& domain, int type, PeerCredentials owner);
+  // `network`: whose abstract names it uses.
+  UnixEndpoint(UnixDomain& domain, int type, PeerCredentials owner, uint64_t network = 0);
+  uint64_t network() const { return network_; }
 
   int type() const { return type_; }
   bool connection_oriented() const { return type_ != SOCK_DGRAM; }
@@ -101,6 +103,7 @@ class UnixEndpoint : public RefCounted {
 
   UnixDomain& domain_;
   const int type_;
+  const uint64_t network_;
   wait::WaitQueue queue_;
   mutable Mutex mutex_{LockRank::kSocket};
   State state_ GUARDED_BY(mutex_) = State::kUnconnected;

@@ -109,7 +109,7 @@ Result<Ref<UnixEndpoint>> UnixSocket::Find(vfs::Caller& c, const SocketAddress& 
     return address.length > sizeof(sa_family_t) ? Errno::kECONNREFUSED : Errno::kEINVAL;
   Ref<UnixEndpoint> found;
   if (name[0] == '\0') {
-    found = domain_.FindName(name);
+    found = domain_.FindName(name, endpoint_->network());
   } else {
     vfs::Path place = TRY(vfs_.Resolve(c, name));
     vfs::Inode& inode = *place.dentry->inode();

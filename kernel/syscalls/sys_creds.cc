@@ -259,7 +259,7 @@ Result<uint64_t> SysGetgroups(Task& t, int32_t size, UserAddr list) {
 
 Result<void> SysSetgroups(Task& t, int32_t size, UserAddr list) {
   CredRef old = t.credentials();
-  if (!old->CapableOwn(CAP_SETGID)) return Errno::kEPERM;
+  if (!old->CapableOwn(CAP_SETGID) || !old->user_ns->MaySetgroups()) return Errno::kEPERM;
   if (size < 0 || size > kMaxGroups) return Errno::kEINVAL;
   auto ids = TRY(t.memory().ReadArray<uint32_t>(list, static_cast<size_t>(size)));
   Ref<Credentials> n = old->Clone();

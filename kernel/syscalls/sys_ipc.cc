@@ -17,7 +17,8 @@ using ipc::SemaphoreSet;
 
 constexpr uint64_t kMaxSegment = uint64_t{1} << 40;
 
-ipc::SysvIpc& Ipc(Task& t) { return t.kernel().sysv_ipc(); }
+// The task holds its namespace, and only its own thread changes which.
+ipc::SysvIpc& Ipc(Task& t) { return t.ipc_ns()->sysv(); }
 
 // `attempt` until it gives something else than EAGAIN; woken by the object's queue.
 template <typename Attempt>

@@ -12,6 +12,7 @@
 #include "kernel/task/access/ptrace_access.h"
 #include "kernel/task/clone.h"
 #include "kernel/task/namespaces.h"
+#include "kernel/task/nsfs.h"
 #include "kernel/task/pidfd.h"
 #include "kernel/task/session.h"
 
@@ -208,36 +209,26 @@ Result<uint64_t> SysPidfdGetfd(Task& t, FdNum fd, FdNum target_fd, uint32_t flag
 
 Result<void> SysUnshare(Task& t, uint64_t flags) {
   constexpr uint64_t kKnown = CLONE_THREAD | CLONE_VM | CLONE_SIGHAND | CLONE_FS | CLONE_FILES |
-                              CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWUSER | CLONE_NEWPID |
-                              CLONE_SYSVSEM;
+                              CLONE_SYSVSEM | task::kNamespaceFlags;
   if ((flags & ~kKnown) != 0) return Errno::kEINVAL;
-  const bool alone = t.group().thread_count() == 1;
-  if ((flags & (CLONE_THREAD | CLONE_VM | CLONE_SIGHAND | CLONE_NEWUSER)) != 0 && !alone) {
-    return Errno::kEINVAL;
-  }
-  creds::CredRef creds = t.credentials();
-  if ((flags & CLONE_NEWUSER) != 0) creds = TRY(task::CredentialsForNewUserNamespace(*creds));
-  if ((flags & (CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWPID)) != 0 &&
-      !creds->Capable(CAP_SYS_ADMIN, *creds->user_ns)) {
-    return Errno::kEPERM;
-  }
-  if ((flags & (CLONE_FS | CLONE_NEWNS)) != 0) t.UnshareFs();
-  if ((flags & CLONE_FILES) != 0) t.UnshareFiles();
-  if ((flags & CLONE_NEWUTS) != 0) t.set_uts_ns(t.uts_ns()->Clone(creds->user_ns));
-  if ((flags & CLONE_NEWNS) != 0) {
-    t.set_mount_namespace(task::CopyMounts(*t.mount_namespace(), *t.fs(), creds->user_ns));
-  }
-  if ((flags & CLONE_NEWPID) != 0) {
-    t.set_pid_ns_for_children(MakeRef<task::PidNamespace>(t.pid_ns(), creds->user_ns));
-  }
-  t.set_credentials(std::move(creds));
-  return Ok();
+  return task::Unshare(t, flags);
 }
 
-Result<void> SysSetns(Task& t, FdNum fd, int32_t) {
-  // No file of this kernel names a namespace.
-  TRY(t.files().GetForIo(fd));
-  return Errno::kEINVAL;
+Result<void> SysSetns(Task& t, FdNum fd, int32_t type) {
+  Ref<vfs::File> file = TRY(t.files().GetForIo(fd));
+  const uint64_t wanted = static_cast<uint32_t>(type);
+  if (auto* ns = vfs::FileAs<task::NsFile>(*file)) {
+    if (wanted != 0 && wanted != static_cast<uint64_t>(ns->ns()->kind())) return Errno::kEINVAL;
+    return task::EnterNamespace(t, *ns->ns());
+  }
+  auto* pidfd = vfs::FileAs<task::PidFd>(*file);
+  if (pidfd == nullptr || wanted == 0 || (wanted & ~task::kNamespaceFlags) != 0) {
+    return Errno::kEINVAL;
+  }
+  Ref<Task> target = pidfd->group()->Leader();
+  if (target == nullptr || pidfd->group()->exit_status().has_value()) return Errno::kESRCH;
+  TRY(task::CheckPtraceAccess(t, *target, task::PtraceMode::kAttachReal));
+  return task::EnterNamespacesOf(t, *target, wanted);
 }
 
 // --- others ---
@@ -286,8 +277,8 @@ Result<uint64_t> SysKcmp(Task& t, Tid pid1, Tid pid2, int32_t type, uint64_t ind
 }
 
 constexpr Row kRows[] = {
-    Partial<SysClone>(SYS_clone, "clone", "no CLONE_NEWIPC, NEWNET, NEWCGROUP, NEWTIME: EINVAL"),
-    Partial<SysClone3>(SYS_clone3, "clone3", "as clone; no CLONE_INTO_CGROUP: EINVAL"),
+    Full<SysClone>(SYS_clone, "clone"),
+    Partial<SysClone3>(SYS_clone3, "clone3", "no CLONE_INTO_CGROUP: EINVAL"),
     Full<SysFork>(SYS_fork, "fork"),
     Full<SysVfork>(SYS_vfork, "vfork"),
     Full<SysExit>(SYS_exit, "exit"),
@@ -304,8 +295,8 @@ constexpr Row kRows[] = {
     Full<SysPidfdOpen>(SYS_pidfd_open, "pidfd_open"),
     Full<SysPidfdSendSignal>(SYS_pidfd_send_signal, "pidfd_send_signal"),
     Full<SysPidfdGetfd>(SYS_pidfd_getfd, "pidfd_getfd"),
-    Partial<SysUnshare>(SYS_unshare, "unshare", "mount, uts, user and pid namespaces only"),
-    Partial<SysSetns>(SYS_setns, "setns", "EINVAL: no file names a namespace"),
+    Full<SysUnshare>(SYS_unshare, "unshare"),
+    Full<SysSetns>(SYS_setns, "setns"),
     Partial<SysPersonality>(SYS_personality, "personality", "only ADDR_NO_RANDOMIZE has an effect"),
     Partial<SysKcmp>(SYS_kcmp, "kcmp", "no KCMP_IO, KCMP_SYSVSEM, KCMP_EPOLL_TFD: EINVAL"),
 };

@@ -43,7 +43,8 @@ Errno Interrupted(Errno e, Nanos timeout) {
 Result<uint64_t> SysSocket(Task& t, int32_t family, int32_t type, int32_t protocol) {
   if ((type & ~0xf & ~kTypeFlags) != 0) return Errno::kEINVAL;
   Ref<Socket> socket =
-      TRY(t.kernel().network().Create(t, family, type & 0xf, protocol, type & SOCK_NONBLOCK));
+      TRY(t.net_ns()->network().Create(t, family, type & 0xf, protocol, type & SOCK_NONBLOCK));
+  socket->set_network_namespace(t.net_ns());
   FdNum fd = TRY(t.files().Install(std::move(socket), (type & SOCK_CLOEXEC) != 0, t.fd_limit()));
   return static_cast<uint64_t>(fd.value);
 }
@@ -51,7 +52,9 @@ Result<uint64_t> SysSocket(Task& t, int32_t family, int32_t type, int32_t protoc
 Result<void> SysSocketpair(Task& t, int32_t family, int32_t type, int32_t protocol, UserAddr out) {
   if ((type & ~0xf & ~kTypeFlags) != 0) return Errno::kEINVAL;
   auto [a, b] =
-      TRY(t.kernel().network().CreatePair(t, family, type & 0xf, protocol, type & SOCK_NONBLOCK));
+      TRY(t.net_ns()->network().CreatePair(t, family, type & 0xf, protocol, type & SOCK_NONBLOCK));
+  a->set_network_namespace(t.net_ns());
+  b->set_network_namespace(t.net_ns());
   std::vector<FdNum> fds = TRY(t.files().InstallMany({std::move(a), std::move(b)},
                                                      (type & SOCK_CLOEXEC) != 0, t.fd_limit()));
   Result<void> written = t.memory().Write(out, std::array<int32_t, 2>{fds[0].value, fds[1].value});
@@ -77,6 +80,7 @@ Result<uint64_t> SysAccept4(Task& t, FdNum fd, UserAddr addr, UserAddr length, i
   auto accepted = Blocking(t, *socket, EPOLLIN, socket->nonblocking(), TimeoutDeadline(timeout),
                            [&] { return socket->Accept(t, flags & SOCK_NONBLOCK); });
   if (!accepted.ok()) return Interrupted(accepted.error(), timeout);
+  (*accepted)->set_network_namespace(socket->network_namespace());
   if (!addr.null()) {
     auto peer = (*accepted)->PeerAddress();
     if (!peer.ok()) return Errno::kECONNABORTED;

@@ -6,8 +6,9 @@
 #include <algorithm>
 
 #include "kernel/ipc/futex.h"
-#include "kernel/ipc/sysv.h"
 #include "kernel/net/network.h"
+#include "kernel/task/namespace_objects.h"
+#include "kernel/task/nsfs.h"
 #include "kernel/task/pid_namespace.h"
 #include "kernel/task/task.h"
 #include "kernel/task/thread_group.h"
@@ -26,7 +27,8 @@ unsigned AllowedCpus() {
 
 UtsNamespace::UtsNamespace(std::string hostname, std::string domainname,
                            Ref<creds::UserNamespace> owner)
-    : hostname_(std::move(hostname)),
+    : Namespace(CLONE_NEWUTS),
+      hostname_(std::move(hostname)),
       domainname_(std::move(domainname)),
       owner_(std::move(owner)) {}
 
@@ -57,9 +59,13 @@ Kernel::Kernel(Parts parts)
       boot_realtime_(time::RealtimeNow() - time::BoottimeNow()),
       futexes_(std::make_unique<ipc::FutexTable>()),
       network_(std::make_unique<net::Network>(*parts_.vfs)),
-      sysv_ipc_(std::make_unique<ipc::SysvIpc>()),
       init_user_ns_(creds::UserNamespace::CreateInitial()),
-      init_pid_ns_(MakeRef<PidNamespace>(nullptr, init_user_ns_)) {}
+      init_pid_ns_(MakeRef<PidNamespace>(nullptr, init_user_ns_)),
+      init_ipc_ns_(MakeRef<IpcNamespace>(init_user_ns_)),
+      init_net_ns_(MakeRef<NetNamespace>(*network_, init_user_ns_)),
+      init_cgroup_ns_(MakeRef<CgroupNamespace>(init_user_ns_)),
+      init_time_ns_(MakeRef<TimeNamespace>(init_user_ns_)),
+      nsfs_(NewNsfsMount()) {}
 
 Kernel::~Kernel() { Shutdown(); }
 

@@ -19,7 +19,6 @@
 
 namespace sandboxd::ipc {
 class FutexTable;
-struct SysvIpc;
 }  // namespace sandboxd::ipc
 namespace sandboxd::net {
 class Network;
@@ -27,10 +26,14 @@ class Network;
 
 namespace sandboxd::task {
 
+class CgroupNamespace;
+class IpcNamespace;
+class NetNamespace;
 class PidNamespace;
 class Session;
 class Task;
 class ThreadGroup;
+class TimeNamespace;
 
 // The system call table as the task loop sees it; kernel/syscalls implements it.
 class SyscallDispatcher {
@@ -42,7 +45,7 @@ class SyscallDispatcher {
 };
 
 // uname(2) and sethostname(2), per uts namespace.
-class UtsNamespace : public RefCounted {
+class UtsNamespace : public creds::Namespace {
  public:
   UtsNamespace(std::string hostname, std::string domainname, Ref<creds::UserNamespace> owner);
   std::string hostname() const;
@@ -50,6 +53,7 @@ class UtsNamespace : public RefCounted {
   void set_hostname(std::string name);
   void set_domainname(std::string name);
   const Ref<creds::UserNamespace>& user_ns() const { return owner_; }
+  const creds::UserNamespace* owner_ns() const override { return owner_.get(); }
   Ref<UtsNamespace> Clone(Ref<creds::UserNamespace> owner) const;
 
  private:
@@ -79,9 +83,14 @@ class Kernel {
   time::TimerService& timers() { return timers_; }
   ipc::FutexTable& futexes() { return *futexes_; }
   net::Network& network() { return *network_; }
-  ipc::SysvIpc& sysv_ipc() { return *sysv_ipc_; }
   const Ref<creds::UserNamespace>& init_user_ns() const { return init_user_ns_; }
   const Ref<PidNamespace>& init_pid_ns() const { return init_pid_ns_; }
+  const Ref<IpcNamespace>& init_ipc_ns() const { return init_ipc_ns_; }
+  const Ref<NetNamespace>& init_net_ns() const { return init_net_ns_; }
+  const Ref<CgroupNamespace>& init_cgroup_ns() const { return init_cgroup_ns_; }
+  const Ref<TimeNamespace>& init_time_ns() const { return init_time_ns_; }
+  // The file system of namespaces' files (nsfs.h).
+  const Ref<vfs::Mount>& nsfs() const { return nsfs_; }
 
   // The process tree: parents and children, groups, sessions, pid tables. Taken before any signal
   // mutex.
@@ -149,9 +158,13 @@ class Kernel {
   time::TimerService timers_;
   std::unique_ptr<ipc::FutexTable> futexes_;
   std::unique_ptr<net::Network> network_;
-  std::unique_ptr<ipc::SysvIpc> sysv_ipc_;
   Ref<creds::UserNamespace> init_user_ns_;
   Ref<PidNamespace> init_pid_ns_;
+  Ref<IpcNamespace> init_ipc_ns_;
+  Ref<NetNamespace> init_net_ns_;
+  Ref<CgroupNamespace> init_cgroup_ns_;
+  Ref<TimeNamespace> init_time_ns_;
+  Ref<vfs::Mount> nsfs_;
   ExitListener exit_listener_;
   std::vector<std::unique_ptr<Attachment>> attachments_;
 

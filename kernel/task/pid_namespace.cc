@@ -1,5 +1,7 @@
 #include "kernel/task/pid_namespace.h"
 
+#include <sched.h>
+
 #include "kernel/task/task.h"
 #include "kernel/task/thread_group.h"
 #include "platform/base/check.h"
@@ -21,7 +23,8 @@ auto FindIn(const Map& map, Tid id) -> typename Map::mapped_type {
 }  // namespace
 
 PidNamespace::PidNamespace(Ref<PidNamespace> parent, Ref<creds::UserNamespace> owner)
-    : parent_(std::move(parent)),
+    : Namespace(CLONE_NEWPID),
+      parent_(std::move(parent)),
       level_(parent_ ? parent_->level_ + 1 : 0),
       owner_(std::move(owner)) {}
 

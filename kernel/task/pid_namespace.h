@@ -18,13 +18,14 @@ class ProcessGroup;
 class Session;
 
 // All members but the constants are guarded by Kernel::tree_mutex().
-class PidNamespace : public RefCounted {
+class PidNamespace : public creds::Namespace {
  public:
   PidNamespace(Ref<PidNamespace> parent, Ref<creds::UserNamespace> owner);
 
   PidNamespace* parent() const { return parent_.get(); }
   int level() const { return level_; }
   const Ref<creds::UserNamespace>& user_ns() const { return owner_; }
+  const creds::UserNamespace* owner_ns() const override { return owner_.get(); }
   bool IsAncestorOfOrSame(const PidNamespace& other) const;
 
   // The next free id (or `wanted`, if that is not 0: EEXIST if taken, EINVAL if out of range),

@@ -57,7 +57,11 @@ Task::Task(Kernel& kernel, Ref<ThreadGroup> group, Ref<PidNamespace> pid_ns)
       pid_ns_(std::move(pid_ns)),
       start_time_(time::BoottimeNow()),
       serial_(next_serial.fetch_add(1, std::memory_order_relaxed)),
-      ids_(static_cast<size_t>(pid_ns_->level()) + 1) {}
+      ids_(static_cast<size_t>(pid_ns_->level()) + 1),
+      ipc_ns_(kernel.init_ipc_ns()),
+      net_ns_(kernel.init_net_ns()),
+      cgroup_ns_(kernel.init_cgroup_ns()),
+      time_ns_(kernel.init_time_ns()) {}
 
 Task::~Task() { CHECK(context_ == nullptr); }
 
@@ -131,7 +135,56 @@ Ref<UtsNamespace> Task::uts_ns() const {
   return uts_ns_;
 }
 
+Ref<IpcNamespace> Task::ipc_ns() const {
+  MutexLock lock(task_mutex_);
+  return ipc_ns_;
+}
+Ref<NetNamespace> Task::net_ns() const {
+  MutexLock lock(task_mutex_);
+  return net_ns_;
+}
+Ref<CgroupNamespace> Task::cgroup_ns() const {
+  MutexLock lock(task_mutex_);
+  return cgroup_ns_;
+}
+Ref<TimeNamespace> Task::time_ns() const {
+  MutexLock lock(task_mutex_);
+  return time_ns_;
+}
+Ref<PidNamespace> Task::pid_ns_for_children() const {
+  MutexLock lock(task_mutex_);
+  return child_pid_ns_ ? child_pid_ns_ : pid_ns_;
+}
+Ref<TimeNamespace> Task::time_ns_for_children() const {
+  MutexLock lock(task_mutex_);
+  return child_time_ns_ ? child_time_ns_ : time_ns_;
+}
+
 // Each setter drops the old object after the lock.
+void Task::set_ipc_ns(Ref<IpcNamespace> ns) {
+  MutexLock lock(task_mutex_);
+  std::swap(ipc_ns_, ns);
+}
+void Task::set_net_ns(Ref<NetNamespace> ns) {
+  MutexLock lock(task_mutex_);
+  std::swap(net_ns_, ns);
+}
+void Task::set_cgroup_ns(Ref<CgroupNamespace> ns) {
+  MutexLock lock(task_mutex_);
+  std::swap(cgroup_ns_, ns);
+}
+void Task::set_time_ns(Ref<TimeNamespace> ns) {
+  MutexLock lock(task_mutex_);
+  std::swap(time_ns_, ns);
+}
+void Task::set_pid_ns_for_children(Ref<PidNamespace> ns) {
+  MutexLock lock(task_mutex_);
+  std::swap(child_pid_ns_, ns);
+}
+void Task::set_time_ns_for_children(Ref<TimeNamespace> ns) {
+  MutexLock lock(task_mutex_);
+  std::swap(child_time_ns_, ns);
+}
 void Task::set_credentials(creds::CredRef creds) {
   {
     MutexLock lock(task_mutex_);

@@ -20,6 +20,7 @@
 #include "kernel/mm/user_memory.h"
 #include "kernel/signal/signal.h"
 #include "kernel/task/kernel.h"
+#include "kernel/task/namespace_objects.h"
 #include "kernel/task/pid_namespace.h"
 #include "kernel/task/thread_group.h"
 #include "kernel/vfs/caller.h"
@@ -92,9 +93,17 @@ class Task final : public RefCounted, public vfs::Caller, public wait::Blocker {
   Ref<vfs::FdTable> files_ref() const;
   Ref<FsContext> fs() const;
   Ref<UtsNamespace> uts_ns() const;
+  Ref<IpcNamespace> ipc_ns() const;
+  Ref<NetNamespace> net_ns() const;
+  Ref<CgroupNamespace> cgroup_ns() const;
+  Ref<TimeNamespace> time_ns() const;
   void set_credentials(creds::CredRef creds);
   void set_mount_namespace(Ref<vfs::MountNamespace> ns);
   void set_uts_ns(Ref<UtsNamespace> ns);
+  void set_ipc_ns(Ref<IpcNamespace> ns);
+  void set_net_ns(Ref<NetNamespace> ns);
+  void set_cgroup_ns(Ref<CgroupNamespace> ns);
+  void set_time_ns(Ref<TimeNamespace> ns);
   void set_fs(Ref<FsContext> fs);
   void set_files(Ref<vfs::FdTable> files);
   std::string comm() const;  // at most 15 bytes
@@ -145,9 +154,11 @@ class Task final : public RefCounted, public vfs::Caller, public wait::Blocker {
   void PrepareExit(int status);
   // Never used for another task of this kernel.
   uint64_t serial() const { return serial_; }
-  // The namespace that children will be in (unshare and setns with CLONE_NEWPID). Own thread.
-  Ref<PidNamespace> pid_ns_for_children() const { return child_pid_ns_ ? child_pid_ns_ : pid_ns_; }
-  void set_pid_ns_for_children(Ref<PidNamespace> ns) { child_pid_ns_ = std::move(ns); }
+  // The namespaces that children will be in (unshare and setns with CLONE_NEWPID, CLONE_NEWTIME).
+  Ref<PidNamespace> pid_ns_for_children() const;
+  Ref<TimeNamespace> time_ns_for_children() const;
+  void set_pid_ns_for_children(Ref<PidNamespace> ns);
+  void set_time_ns_for_children(Ref<TimeNamespace> ns);
   // Makes a private copy of what clone shared (unshare, exec). Own thread.
   void UnshareFiles();
   void UnshareFs();
@@ -273,7 +284,6 @@ class Task final : public RefCounted, public vfs::Caller, public wait::Blocker {
   std::optional<signal::SigSet> saved_mask_;  // SetTemporarySignalMask
   std::vector<int> deferred_signals_;         // SendSignalToSelf
   Ref<VforkGate> vfork_gate_;                 // it is somebody's vfork child
-  Ref<PidNamespace> child_pid_ns_;            // unshare(CLONE_NEWPID); null: pid_ns_
   platform::Stop::Fault last_fault_;
   ExitStatus thread_status_;  // of exit(2)
   bool exit_called_ = false;
@@ -303,6 +313,12 @@ class Task final : public RefCounted, public vfs::Caller, public wait::Blocker {
   Ref<FsContext> fs_;
   Ref<UtsNamespace> uts_ns_;
   Ref<vfs::MountNamespace> mount_ns_;
+  Ref<IpcNamespace> ipc_ns_;
+  Ref<NetNamespace> net_ns_;
+  Ref<CgroupNamespace> cgroup_ns_;
+  Ref<TimeNamespace> time_ns_;
+  Ref<PidNamespace> child_pid_ns_;    // unshare(CLONE_NEWPID); null: pid_ns_
+  Ref<TimeNamespace> child_time_ns_;  // likewise
   creds::CredRef creds_;
   std::string comm_;
   platform::Context* interruptible_ = nullptr;  // context_, for Poke

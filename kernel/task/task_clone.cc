@@ -21,43 +21,6 @@
 #endif
 
 namespace sandboxd::task {
-namespace {
-
-// Namespaces that this kernel has none of: as one built without them.
-constexpr uint64_t kMissingNamespaces =
-    CLONE_NEWIPC | CLONE_NEWNET | CLONE_NEWCGROUP | CLONE_NEWTIME;
-
-}  // namespace
-
-Result<creds::CredRef> CredentialsForNewUserNamespace(const creds::Credentials& old) {
-  // user_namespaces(7): the ids must be mapped where it is made; its maker has every capability in
-  // it.
-  if (!old.user_ns->IsMapped(old.euid) || !old.user_ns->IsMapped(old.egid)) return Errno::kEPERM;
-  auto ns = TRY(creds::UserNamespace::CreateChild(old.user_ns, old.euid, old.egid));
-  Ref<creds::Credentials> created = old.Clone();
-  created->user_ns = std::move(ns);
-  created->permitted = created->effective = created->bounding = creds::CapSet::All();
-  created->inheritable = created->ambient = {};
-  created->securebits = 0;
-  return creds::CredRef(std::move(created));
-}
-
-Ref<vfs::MountNamespace> CopyMounts(const vfs::MountNamespace& mounts, FsContext& fs,
-                                    Ref<creds::UserNamespace> owner) {
-  vfs::Path root = fs.root();
-  vfs::Path cwd = fs.cwd();
-  vfs::Path new_root = root, new_cwd = cwd;
-  auto copy = mounts.Copy(
-      [&](const Ref<vfs::Mount>& from, const Ref<vfs::Mount>& to) {
-        if (root.mount == from.get()) new_root = vfs::Path(to, root.dentry);
-        if (cwd.mount == from.get()) new_cwd = vfs::Path(to, cwd.dentry);
-      },
-      std::move(owner));
-  fs.set_root(std::move(new_root));
-  fs.set_cwd(std::move(new_cwd));
-  return copy;
-}
-
 struct CloneOps {
   Task& parent;
   const CloneArgs& args;
@@ -78,7 +41,13 @@ struct CloneOps {
       return Errno::kEINVAL;
     }
     if (Has(CLONE_PIDFD) && (IsThread() || Has(CLONE_DETACHED))) return Errno::kEINVAL;
-    if (Has(kMissingNamespaces) || Has(CLONE_INTO_CGROUP)) return Errno::kEINVAL;
+    if (Has(CLONE_NEWIPC) && Has(CLONE_SYSVSEM)) return Errno::kEINVAL;
+    if (Has(CLONE_INTO_CGROUP)) return Errno::kEINVAL;
+    // time_namespaces(7): memory that is shared would share the clock pages too.
+    if (Has(CLONE_VM) && !Has(CLONE_VFORK) && !IsThread() &&
+        parent.time_ns_for_children() != parent.time_ns()) {
+      return Errno::kEINVAL;
+    }
     if (parent.SignalPending()) return Errno::kERESTARTNOINTR;
     return Ok();
   }
@@ -92,9 +61,8 @@ struct CloneOps {
         static_cast<uint64_t>(parent.kernel().UserTasks(creds->ruid)) >= limit) {
       return Errno::kEAGAIN;
     }
-    if (Has(CLONE_NEWUSER)) creds = TRY(CredentialsForNewUserNamespace(*creds));
-    if (Has(CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWPID) &&
-        !creds->Capable(CAP_SYS_ADMIN, *creds->user_ns)) {
+    if (Has(CLONE_NEWUSER)) creds = TRY(CredentialsForNewUserNamespace(parent));
+    if (Has(kNamespaceFlags & ~uint64_t{CLONE_NEWUSER}) && !creds->CapableOwn(CAP_SYS_ADMIN)) {
       return Errno::kEPERM;
     }
     if (!args.set_tid.empty() && !creds->Capable(CAP_SYS_ADMIN, *parent.pid_ns()->user_ns()) &&
@@ -116,6 +84,20 @@ struct CloneOps {
     return group;
   }
 
+  void CopyNamespaces(const creds::Credentials& creds) {
+    Kernel& kernel = parent.kernel();
+    child->ipc_ns_ = Has(CLONE_NEWIPC) ? MakeRef<IpcNamespace>(creds.user_ns) : parent.ipc_ns_;
+    child->net_ns_ = Has(CLONE_NEWNET)
+                         ? MakeRef<NetNamespace>(kernel.vfs(), kernel.network(), creds.user_ns)
+                         : parent.net_ns_;
+    child->cgroup_ns_ =
+        Has(CLONE_NEWCGROUP) ? MakeRef<CgroupNamespace>(creds.user_ns) : parent.cgroup_ns_;
+    child->time_ns_ = IsThread() ? parent.time_ns_ : parent.time_ns_for_children();
+    if (Has(CLONE_NEWTIME)) child->time_ns_ = child->time_ns_->Clone(creds.user_ns);
+    if (child->time_ns_ != parent.time_ns_) child->time_ns_->Freeze();
+    if (IsThread()) child->child_time_ns_ = parent.time_ns_for_children();
+  }
+
   void CopyFs(creds::CredRef creds) {
     Ref<FsContext> fs = Has(CLONE_FS) ? parent.fs_ : parent.fs_->Fork();
     Ref<vfs::MountNamespace> mounts = parent.mount_ns_;
@@ -125,6 +107,7 @@ struct CloneOps {
     child->fs_ = std::move(fs);
     child->mount_ns_ = std::move(mounts);
     child->uts_ns_ = std::move(uts);
+    CopyNamespaces(*creds);
     if (Has(CLONE_FILES)) {
       parent.files_->users.fetch_add(1, std::memory_order_relaxed);
       child->files_ = parent.files_;
@@ -236,7 +219,7 @@ struct CloneOps {
     TRY(CheckFlags());
     creds::CredRef creds = TRY(MakeCredentials());
     Ref<PidNamespace> ns = parent.pid_ns_for_children();
-    if (Has(CLONE_NEWPID)) ns = MakeRef<PidNamespace>(ns, creds->user_ns);
+    if (Has(CLONE_NEWPID)) ns = TRY(NewPidNamespace(parent, *creds));
     Ref<ThreadGroup> group = IsThread() ? parent.group_ : MakeGroup(ns);
     child = MakeRef<Task>(parent.kernel(), group, ns);
     CopyFs(std::move(creds));

@@ -133,7 +133,7 @@ void Task::LeaveTree() {
     if (last) {
       announce = (group_->parent_ == nullptr || !group_->process_id.empty()) && group_->announced_;
       // semop(2), SEM_UNDO: whoever waits for the process finds it done.
-      kernel_.sysv_ipc().OnProcessExit(process_id());
+      ipc_ns_->sysv().OnProcessExit(process_id());
       TreeOps::EndGroup(*group_, debris);
     }
   }

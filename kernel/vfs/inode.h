@@ -161,6 +161,8 @@ class Superblock : public RefCounted {
   // Options of this instance as /proc/mounts shows them after the mount's own:
   // "size=65536k,mode=755".
   virtual std::string OptionsString() const { return ""; }
+  // May its files be bound to places though nobody has mounted it (nsfs)?
+  virtual bool internal_bindable() const { return false; }
   // Remount with new options; EINVAL for ones it does not know.
   virtual Result<void> Remount(std::string_view options) {
     return options.empty() ? Ok() : Result<void>(Errno::kEINVAL);

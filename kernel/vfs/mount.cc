@@ -1,6 +1,7 @@
 #include "kernel/vfs/mount.h"
 
 #include <linux/capability.h>
+#include <sched.h>
 #include <sys/mount.h>
 
 #include <algorithm>
@@ -41,7 +42,7 @@ Path Mount::SetPlace(Path place) {
 
 // Nobody else knows the namespace yet: no lock.
 MountNamespace::MountNamespace(Ref<Mount> root, Ref<creds::UserNamespace> owner)
-    : owner_(std::move(owner)), root_(std::move(root)), mounts_{root_} {
+    : Namespace(CLONE_NEWNS), owner_(std::move(owner)), root_(std::move(root)), mounts_{root_} {
   root_->namespace_ = this;
 }
 
@@ -169,8 +170,11 @@ Ref<Mount> MountNamespace::CopyMount(const Mount& from, Ref<Dentry> root) const 
 Result<Ref<Mount>> MountNamespace::Bind(const Path& from, bool recursive) {
   Ref<Mount> copy = CopyMount(*from.mount, from.dentry);
   MutexLock lock(mutex_);
-  if (from.mount->namespace_ != this) return Errno::kEINVAL;
-  if (!recursive) return copy;
+  // A namespace's file (nsfs) can be bound, though it is in no mount namespace.
+  const bool nsfs =
+      from.mount->namespace_ == nullptr && from.mount->superblock_->internal_bindable();
+  if (from.mount->namespace_ != this && !nsfs) return Errno::kEINVAL;
+  if (!recursive || nsfs) return copy;
   // mounts_ holds parents before children, so one pass finds all descendants.
   std::vector<const Mount*> originals;
   for (const Ref<Mount>& m : mounts_) {

@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "kernel/creds/namespace.h"
 #include "kernel/vfs/inode.h"
 #include "kernel/vfs/path.h"
 #include "platform/base/mutex.h"
@@ -148,12 +149,13 @@ class Mount : public RefCounted {
 std::string FullPathString(const Path& path);
 
 // The mounts that a set of tasks sees (mount_namespaces(7)).
-class MountNamespace : public RefCounted {
+class MountNamespace : public creds::Namespace {
  public:
   // `owner`: whose CAP_SYS_ADMIN may change it; null: the sandbox's initial one.
   explicit MountNamespace(Ref<Mount> root, Ref<creds::UserNamespace> owner = nullptr);
 
   bool MayChange(const creds::Credentials& c) const;
+  const creds::UserNamespace* owner_ns() const override { return owner_.get(); }
 
   Path root() const;
   // What is mounted on `path` (topmost), or `path` itself.

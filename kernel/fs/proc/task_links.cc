@@ -6,7 +6,7 @@
 #include <algorithm>
 
 #include "kernel/fs/proc/task_ref.h"
-#include "kernel/mm/random.h"
+#include "kernel/task/nsfs.h"
 #include "kernel/vfs/vfs.h"
 #include "platform/base/format.h"
 
@@ -190,32 +190,29 @@ class FdDirectory final : public pseudo::DirectoryNode {
 
 // --- ns ---
 
-// Numbers that tell namespaces apart without showing where they are.
-uint64_t NamespaceNumber(const void* ns) {
-  static const uint64_t salt = [] {
-    uint64_t r = 0;
-    mm::RandomBytes(&r, sizeof(r));
-    return r | 1;
-  }();
-  uint64_t h = (reinterpret_cast<uintptr_t>(ns) ^ salt) * 0x9e3779b97f4a7c15;
-  return 0xf0000000 + ((h >> 36) & 0x0fffffff);
-}
-
 struct NsKind {
   const char* name;
-  uint64_t (*number)(task::Task&);
+  Ref<creds::Namespace> (*get)(task::Task&);
 };
 constexpr NsKind kNamespaces[] = {
-    {"cgroup", [](task::Task&) { return uint64_t{4026531835}; }},
-    {"ipc", [](task::Task&) { return uint64_t{4026531839}; }},
-    {"mnt", [](task::Task& t) { return NamespaceNumber(t.mount_namespace().get()); }},
-    {"net", [](task::Task&) { return uint64_t{4026531840}; }},
-    {"pid", [](task::Task& t) { return NamespaceNumber(t.pid_ns().get()); }},
-    {"pid_for_children", [](task::Task& t) { return NamespaceNumber(t.pid_ns().get()); }},
-    {"time", [](task::Task&) { return uint64_t{4026531834}; }},
-    {"time_for_children", [](task::Task&) { return uint64_t{4026531834}; }},
-    {"user", [](task::Task& t) { return NamespaceNumber(t.credentials()->user_ns.get()); }},
-    {"uts", [](task::Task& t) { return NamespaceNumber(t.uts_ns().get()); }},
+    {"cgroup", [](task::Task& t) { return Ref<creds::Namespace>(t.cgroup_ns()); }},
+    {"ipc", [](task::Task& t) { return Ref<creds::Namespace>(t.ipc_ns()); }},
+    {"mnt", [](task::Task& t) { return Ref<creds::Namespace>(t.mount_namespace()); }},
+    {"net", [](task::Task& t) { return Ref<creds::Namespace>(t.net_ns()); }},
+    {"pid", [](task::Task& t) { return Ref<creds::Namespace>(t.pid_ns()); }},
+    {"pid_for_children",
+     [](task::Task& t) {
+       Ref<task::PidNamespace> ns = t.pid_ns_for_children();
+       // pid_namespaces(7): empty until the first process is in it.
+       MutexLock lock(t.kernel().tree_mutex());
+       if (ns != t.pid_ns() && ns->last_pid() == 0) return Ref<creds::Namespace>();
+       return Ref<creds::Namespace>(std::move(ns));
+     }},
+    {"time", [](task::Task& t) { return Ref<creds::Namespace>(t.time_ns()); }},
+    {"time_for_children",
+     [](task::Task& t) { return Ref<creds::Namespace>(t.time_ns_for_children()); }},
+    {"user", [](task::Task& t) { return Ref<creds::Namespace>(t.credentials()->user_ns); }},
+    {"uts", [](task::Task& t) { return Ref<creds::Namespace>(t.uts_ns()); }},
 };
 
 class NsLink final : public PlaceLink {
@@ -224,16 +221,17 @@ class NsLink final : public PlaceLink {
       : PlaceLink(ref, o, ino, 0777), kind_(kind) {}
 
  private:
-  std::string Name(task::Task& t) const {
-    std::string_view type = kind_.name;
-    type = type.substr(0, type.find("_for_children"));
-    return StrFormat("%s:[%llu]", std::string(type).c_str(),
-                     static_cast<unsigned long long>(kind_.number(t)));
+  Result<Ref<creds::Namespace>> Find(task::Task& t) const {
+    Ref<creds::Namespace> ns = kind_.get(t);
+    if (ns == nullptr) return Errno::kENOENT;
+    return ns;
   }
   Result<vfs::Path> Place(task::Task& t) override {
-    return ref_.sb->kernel().vfs().AnonymousPath(Name(t), S_IFREG | 0444);
+    return task::NamespacePath(ref_.sb->kernel(), TRY(Find(t)));
   }
-  Result<std::string> Text(task::Task& t, vfs::Caller&) override { return Name(t); }
+  Result<std::string> Text(task::Task& t, vfs::Caller&) override {
+    return task::NamespaceName(*TRY(Find(t)));
+  }
   const NsKind& kind_;
 };
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "kernel/fs/proc/task_ref.h"
+#include "kernel/time/clock.h"
 #include "platform/base/format.h"
 
 namespace sandboxd::proc {
@@ -148,47 +149,109 @@ Result<std::vector<creds::IdMapEntry>> ParseMap(std::string_view text) {
 }
 
 // user_namespaces(7), "Defining user and group ID mappings: writing to uid_map and gid_map".
-Result<void> CheckMapWriter(const View& v, const creds::UserNamespace& ns,
-                            const std::vector<creds::IdMapEntry>& map, int cap, uint32_t own_id) {
+// `maps_itself`: the map is one id, the writer's own.
+Result<void> CheckMapWriter(const View& v, const creds::UserNamespace& ns, int cap,
+                            bool maps_itself) {
   const creds::UserNamespace* parent = ns.parent();
   if (parent == nullptr) return Errno::kEPERM;
   creds::CredRef writer = v.caller.credentials();
-  if (!writer->Capable(CAP_SYS_ADMIN, ns)) return Errno::kEPERM;
   if (writer->user_ns.get() != &ns && writer->user_ns.get() != parent) return Errno::kEPERM;
-  if (writer->Capable(cap, *parent)) return Ok();
-  // Without the capability: one line that maps one's own id.
-  if (map.size() == 1 && map[0].count == 1 && map[0].outside == own_id) return Ok();
-  return Errno::kEPERM;
+  if (!writer->Capable(CAP_SYS_ADMIN, ns)) return Errno::kEPERM;
+  if (maps_itself && ns.owner() == writer->euid) return Ok();
+  return writer->Capable(cap, *parent) ? Ok() : Result<void>(Errno::kEPERM);
 }
 
 Result<std::string> UidMap(const View& v) {
-  return MapText(v.task.credentials()->user_ns->uid_map());
+  Ref<creds::UserNamespace> ns = v.task.credentials()->user_ns;
+  return MapText(ns->UidMapFor(*v.caller.credentials()->user_ns));
 }
 Result<void> SetUidMap(const View& v, std::string_view text) {
   Ref<creds::UserNamespace> ns = v.task.credentials()->user_ns;
+  if (!ns->uid_map().empty()) return Errno::kEPERM;
   auto map = TRY(ParseMap(text));
-  uint32_t own = ns->parent() != nullptr ? ns->parent()->FromKUid(v.caller.credentials()->euid) : 0;
-  TRY(CheckMapWriter(v, *ns, map, CAP_SETUID, own));
+  creds::CredRef writer = v.caller.credentials();
+  const bool itself = map.size() == 1 && map[0].count == 1 && ns->parent() != nullptr &&
+                      ns->parent()->ToKUid(map[0].outside) == writer->euid;
+  TRY(CheckMapWriter(v, *ns, CAP_SETUID, itself));
+  for (const creds::IdMapEntry& e : map) {
+    if (!ns->parent()->ToKUid(e.outside)) return Errno::kEPERM;
+  }
   return ns->SetUidMap(std::move(map));
 }
 Result<std::string> GidMap(const View& v) {
-  return MapText(v.task.credentials()->user_ns->gid_map());
+  Ref<creds::UserNamespace> ns = v.task.credentials()->user_ns;
+  return MapText(ns->GidMapFor(*v.caller.credentials()->user_ns));
 }
 Result<void> SetGidMap(const View& v, std::string_view text) {
   Ref<creds::UserNamespace> ns = v.task.credentials()->user_ns;
+  if (!ns->gid_map().empty()) return Errno::kEPERM;
   auto map = TRY(ParseMap(text));
-  uint32_t own = ns->parent() != nullptr ? ns->parent()->FromKGid(v.caller.credentials()->egid) : 0;
-  TRY(CheckMapWriter(v, *ns, map, CAP_SETGID, own));
+  creds::CredRef writer = v.caller.credentials();
+  // Who may drop a group by this must have given up setgroups(2) first.
+  const bool itself = map.size() == 1 && map[0].count == 1 && ns->parent() != nullptr &&
+                      ns->parent()->ToKGid(map[0].outside) == writer->egid &&
+                      !ns->setgroups_allowed();
+  TRY(CheckMapWriter(v, *ns, CAP_SETGID, itself));
+  for (const creds::IdMapEntry& e : map) {
+    if (!ns->parent()->ToKGid(e.outside)) return Errno::kEPERM;
+  }
   return ns->SetGidMap(std::move(map));
 }
-Result<std::string> Setgroups(const View&) { return std::string("allow\n"); }
+Result<std::string> Setgroups(const View& v) {
+  return std::string(v.task.credentials()->user_ns->setgroups_allowed() ? "allow\n" : "deny\n");
+}
 Result<void> SetSetgroups(const View& v, std::string_view text) {
   text = Trim(text);
   if (text != "allow" && text != "deny") return Errno::kEINVAL;
-  const creds::UserNamespace& ns = *v.task.credentials()->user_ns;
-  if (!v.caller.credentials()->Capable(CAP_SYS_ADMIN, ns)) return Errno::kEPERM;
-  // Once a map is set it can only stay as it is.
-  if (text == "deny" && !ns.gid_map().empty()) return Errno::kEPERM;
+  Ref<creds::UserNamespace> ns = v.task.credentials()->user_ns;
+  if (!v.caller.credentials()->Capable(CAP_SYS_ADMIN, *ns)) return Errno::kEPERM;
+  return ns->SetSetgroups(text == "allow");
+}
+
+// time_namespaces(7): what the namespace of the children adds.
+Result<std::string> TimensOffsets(const View& v) {
+  Ref<task::TimeNamespace> ns = v.task.time_ns_for_children();
+  auto line = [](const char* name, Nanos n) {
+    int64_t seconds = n.count() / 1'000'000'000, rest = n.count() % 1'000'000'000;
+    if (rest < 0) {
+      seconds--;
+      rest += 1'000'000'000;
+    }
+    return StrFormat("%-10s %10lld %9lld\n", name, static_cast<long long>(seconds),
+                     static_cast<long long>(rest));
+  };
+  return line("monotonic", ns->monotonic_offset()) + line("boottime", ns->boottime_offset());
+}
+Result<void> SetTimensOffsets(const View& v, std::string_view text) {
+  Ref<task::TimeNamespace> ns = v.task.time_ns_for_children();
+  if (!v.caller.credentials()->Capable(CAP_SYS_TIME, *ns->user_ns())) return Errno::kEPERM;
+  std::vector<std::pair<clockid_t, Nanos>> offsets;
+  while (!Trim(text).empty()) {
+    size_t end = text.find('\n');
+    std::string line(text.substr(0, end));
+    text = end == std::string_view::npos ? std::string_view() : text.substr(end + 1);
+    char name[16];
+    long long seconds = 0, nanos = 0;
+    char rest = 0;
+    if (sscanf(line.c_str(), "%15s %lld %lld %c", name, &seconds, &nanos, &rest) != 3 ||
+        nanos < 0 || nanos > 999'999'999) {
+      return Errno::kEINVAL;
+    }
+    std::string_view clock = name;
+    const bool monotonic = clock == "monotonic" || clock == std::to_string(CLOCK_MONOTONIC);
+    if (!monotonic && clock != "boottime" && clock != std::to_string(CLOCK_BOOTTIME)) {
+      return Errno::kEINVAL;
+    }
+    constexpr long long kMaxSeconds = INT64_MAX / 1'000'000'000 / 2;
+    if (seconds > kMaxSeconds || seconds < -kMaxSeconds) return Errno::kERANGE;
+    Nanos offset(seconds * 1'000'000'000 + nanos);
+    // No clock may show a time before its start.
+    Nanos now = monotonic ? time::MonotonicNow() : time::BoottimeNow();
+    if (now + offset < Nanos(0)) return Errno::kERANGE;
+    offsets.emplace_back(monotonic ? CLOCK_MONOTONIC : CLOCK_BOOTTIME, offset);
+  }
+  if (offsets.empty()) return Errno::kEINVAL;
+  for (const auto& [clock, offset] : offsets) TRY(ns->SetOffset(clock, offset));
   return Ok();
 }
 
@@ -251,6 +314,7 @@ constexpr TaskFile kFiles[] = {
     {"uid_map", 0644, UidMap, SetUidMap},
     {"gid_map", 0644, GidMap, SetGidMap},
     {"setgroups", 0644, Setgroups, SetSetgroups},
+    {"timens_offsets", 0644, TimensOffsets, SetTimensOffsets, false, true},
     {"personality", 0400, Personality},
     {"wchan", 0444, Wchan},
     {"syscall", 0400, Syscall},
