@@ -28,9 +28,9 @@ class PlatformTest(harness.SandboxdTestCase):
         self.assertIn("systrap", names)
         for platform in listed["platforms"]:
             self.assertTrue(platform.get("available") or platform.get("detail"), platform)
-        self.assertIn(listed["autoPlatform"], names)
+        self.assertIn(listed["auto_platform"], names)
         text = self.daemon.ctl("platforms", check=True).stdout
-        self.assertIn("auto picks %s: " % listed["autoPlatform"], text)
+        self.assertIn("auto picks %s: " % listed["auto_platform"], text)
 
     def test_a_program_runs_on_every_one_that_works(self):
         for platform in self.daemon.platforms()["platforms"]:
@@ -59,7 +59,7 @@ class PlatformTest(harness.SandboxdTestCase):
         self.assertIn("annotation", self.chosen("a")["reason"])
         self.daemon.ctl("create", "--id", "b", "--platform", "auto", "--bundle", self.bundle({"dev.sandboxd.platform": "x"}),
                         check=True)
-        self.assertEqual(self.daemon.platforms()["autoPlatform"], self.chosen("b")["name"])
+        self.assertEqual(self.daemon.platforms()["auto_platform"], self.chosen("b")["name"])
         done = self.daemon.ctl("create", "--id", "c", "--bundle", self.bundle({"dev.sandboxd.platform": "x"}))
         self.assertIn("config.json:annotations[\"dev.sandboxd.platform\"]: unknown platform", done.stderr)
         self.daemon.ctl("delete", "--force", "a", "b", check=True)
@@ -69,7 +69,7 @@ class DefaultPlatformTest(harness.SandboxdTestCase):
     daemon_flags = ("--default-platform", "ptrace")
 
     def test_the_daemon_s_default_is_used_and_shown(self):
-        self.assertEqual(["ptrace"], [p["name"] for p in self.daemon.platforms()["platforms"] if p.get("isDefault")])
+        self.assertEqual(["ptrace"], [p["name"] for p in self.daemon.platforms()["platforms"] if p.get("is_default")])
         self.daemon.ctl("create", "--id", "a", "--rootfs", self.rootfs, "--", "true", check=True)
         chosen = self.daemon.list()[0]["platform"]
         self.assertEqual(("ptrace", "the daemon's default"), (chosen["name"], chosen["reason"]))
