@@ -51,9 +51,17 @@ class Platform {
   virtual std::string StubSeccomp() const { return ""; }
 };
 
-// "ptrace" or "systrap". Call before lock-down and while the process has one thread: it starts the
-// stub template, which leaves our address space behind. EINVAL for an unknown name.
-Result<std::unique_ptr<Platform>> CreatePlatform(std::string_view name);
+struct PlatformOptions {
+  int kvm_fd = -1;  // /dev/kvm, for a process that can't open it; stays the caller's
+};
+
+// "systrap", "kvm" or "ptrace". Call before lock-down and while the process has one thread: it
+// starts the stub template, which leaves our address space behind. EINVAL for an unknown name.
+Result<std::unique_ptr<Platform>> CreatePlatform(std::string_view name,
+                                                 const PlatformOptions& options = {});
+
+// The same for HostSyscalls() and StubSeccomp() only: starts nothing, needs nothing of the host.
+std::unique_ptr<Platform> DescribePlatform(std::string_view name);
 
 struct PlatformInfo {
   std::string_view name;
@@ -61,6 +69,6 @@ struct PlatformInfo {
 };
 // Every platform this build knows, best first; `auto` takes the first one that is available and
 // `automatic`. Tries what can be tried without starting stubs.
-std::vector<PlatformInfo> ListPlatforms();
+std::vector<PlatformInfo> ListPlatforms(const PlatformOptions& options = {});
 
 }  // namespace sandboxd::platform

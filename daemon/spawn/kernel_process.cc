@@ -15,8 +15,15 @@ namespace {
 constexpr int kFirstFd = 3;
 constexpr int kLogFd = 4;
 constexpr int kFirstMountFd = 5;
+constexpr int kKvmFd = 5;
 constexpr uint64_t kCommonNamespaces =
     CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS;
+
+// For a kernel process, which has no /dev and no right to it. Invalid if the host has none, or not
+// for us: the process then says why.
+UniqueFd OpenKvm() { return UniqueFd(::open("/dev/kvm", O_RDWR | O_CLOEXEC)); }
+
+std::string KvmArgument() { return "--kvm-fd=" + std::to_string(kKvmFd); }
 
 // How long the trial of all platforms may take, and how much it may say.
 constexpr std::chrono::seconds kProbePatience{10};
@@ -54,6 +61,11 @@ Outcome<std::string> ProbePlatforms(int binary_fd, HostId host_id) {
   spawn.namespaces = kCommonNamespaces | CLONE_NEWUSER;
   spawn.map = host_id;
   spawn.fds = {{theirs.get(), 1}};
+  const UniqueFd kvm = OpenKvm();
+  if (kvm.valid()) {
+    spawn.argv.push_back(KvmArgument());
+    spawn.fds.emplace_back(kvm.get(), kKvmFd);
+  }
   ProcessHandle probe = TRY(Spawn(spawn));
   theirs.Reset();
   const std::optional<std::string> text = ReadAll(ours.get());
@@ -77,6 +89,11 @@ Outcome<ProcessHandle> SpawnKernel(const KernelProcessRequest& request) {
   spawn.namespaces = kCommonNamespaces | CLONE_NEWUSER;
   spawn.map = request.host_id;
   spawn.fds = {{request.control_listen_fd, kFirstFd}, {request.log_fd, kLogFd}};
+  UniqueFd kvm;
+  if (request.platform == "kvm" && (kvm = OpenKvm()).valid()) {
+    spawn.argv.push_back(KvmArgument());
+    spawn.fds.emplace_back(kvm.get(), kKvmFd);
+  }
   spawn.log_fd = request.log_fd;
   spawn.before_exec = request.before_exec;
   return Spawn(spawn);

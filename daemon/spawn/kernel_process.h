@@ -10,7 +10,7 @@
 
 namespace sandboxd::daemon {
 
-// sandbox-kernel --control-fd=3 --log-fd=4 --platform=P [--strace]: pid 1 of its own pid namespace,
+// sandbox-kernel --control-fd=3 --log-fd=4 [--kvm-fd=5] --platform=P [--strace]: pid 1 of its own pid namespace,
 // in user, mount, net, ipc and uts namespaces of its own, with a single id that is `host_id`
 // outside.
 struct KernelProcessRequest {

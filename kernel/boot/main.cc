@@ -67,21 +67,28 @@ int Print(const std::string& text) {
 
 int Run(const Options& options) {
   SetLogFd(options.log_fd);
-  if (options.list_platforms) return Print(PlatformReport());
+  const platform::PlatformOptions platform_options{.kvm_fd = options.kvm_fd};
+  if (options.list_platforms) return Print(PlatformReport(platform_options));
+  if (options.print_seccomp || options.print_stub_seccomp) {
+    const auto described = platform::DescribePlatform(options.platform);
+    if (described == nullptr) {
+      fprintf(stderr, "sandbox-kernel: no platform \"%s\"\n", options.platform.c_str());
+      return 2;
+    }
+    return Print(options.print_seccomp ? KernelSeccompList(*described).ToString()
+                                       : described->StubSeccomp());
+  }
   // Each arena costs address space and memory; a task's thread allocates little.
   mallopt(M_ARENA_MAX, 2);
   RaiseFdLimit();
   // The platform makes its first stub while there is one thread and nothing in memory that a stub
   // should not see.
-  auto platform = platform::CreatePlatform(options.platform);
+  auto platform = platform::CreatePlatform(options.platform, platform_options);
   if (!platform.ok()) {
     LOG_ERROR("platform \"%s\": %s", options.platform.c_str(), ErrnoMessage(platform.error()));
     return 1;
   }
-  if (options.print_seccomp || options.print_stub_seccomp) {
-    return Print(options.print_seccomp ? KernelSeccompList(**platform).ToString()
-                                       : (*platform)->StubSeccomp());
-  }
+  if (options.kvm_fd >= 0) close(options.kvm_fd);
   MakeAllocatorReadItsSettings();
   auto locked = LockDown(options, **platform);
   if (!locked.ok()) {

@@ -7,12 +7,14 @@
 namespace sandboxd::boot {
 
 const char kUsage[] =
-    "usage: sandbox-kernel --control-fd=N [--log-fd=N] [--platform=NAME] [--strace]\n"
-    "       sandbox-kernel --list-platforms\n"
+    "usage: sandbox-kernel --control-fd=N [--log-fd=N] [--kvm-fd=N] [--platform=NAME]\n"
+    "                      [--strace]\n"
+    "       sandbox-kernel --list-platforms [--kvm-fd=N]\n"
     "       sandbox-kernel --print-seccomp | --print-stub-seccomp [--platform=NAME]\n"
     "The application kernel of one sandbox; sandboxd starts it.\n"
     "  --control-fd=N   a listening SOCK_SEQPACKET unix socket for the control channel\n"
     "  --log-fd=N       where log lines go (default 2)\n"
+    "  --kvm-fd=N       /dev/kvm, opened for reading and writing (default: opens it if needed)\n"
     "  --platform=NAME  how application code runs (default ptrace)\n"
     "  --strace         log every system call\n"
     "  --list-platforms try each platform, and print which work here and why the others don't\n"
@@ -34,8 +36,10 @@ std::string ParseOptions(int argc, char** argv, Options* options) {
     size_t equals = arg.find('=');
     std::string_view name = arg.substr(0, equals);
     std::string_view value = equals == std::string_view::npos ? "" : arg.substr(equals + 1);
-    if (name == "--control-fd" || name == "--log-fd") {
-      int* fd = name == "--control-fd" ? &options->control_fd : &options->log_fd;
+    if (name == "--control-fd" || name == "--log-fd" || name == "--kvm-fd") {
+      int* fd = name == "--control-fd" ? &options->control_fd
+                : name == "--log-fd"   ? &options->log_fd
+                                       : &options->kvm_fd;
       if (!ParseFd(value, fd)) return std::string(name) + " takes a descriptor's number";
     } else if (name == "--platform") {
       options->platform = value;

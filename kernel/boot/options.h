@@ -8,6 +8,7 @@ namespace sandboxd::boot {
 struct Options {
   int control_fd = -1;
   int log_fd = 2;
+  int kvm_fd = -1;
   std::string platform = "ptrace";
   bool strace = false;
   bool list_platforms = false;

@@ -7,8 +7,6 @@
 #include <cerrno>
 #include <memory>
 
-#include "platform/platform.h"
-
 namespace sandboxd::boot {
 namespace {
 
@@ -16,8 +14,8 @@ namespace {
 constexpr int kWorks = 0;
 constexpr int kUnknownTrouble = 255;
 
-int MakeStub(std::string_view name) {
-  auto platform = platform::CreatePlatform(name);
+int MakeStub(std::string_view name, const platform::PlatformOptions& options) {
+  auto platform = platform::CreatePlatform(name, options);
   if (!platform.ok()) return static_cast<int>(platform.error());
   auto space = (*platform)->NewAddressSpace();
   if (!space.ok()) return static_cast<int>(space.error());
@@ -26,11 +24,11 @@ int MakeStub(std::string_view name) {
 }
 
 // "" if a stub could be made.
-std::string Trouble(std::string_view name) {
+std::string Trouble(std::string_view name, const platform::PlatformOptions& options) {
   const pid_t child = fork();
   if (child < 0) return "no process could be started to try it";
   if (child == 0) {
-    const int trouble = MakeStub(name);
+    const int trouble = MakeStub(name, options);
     _exit(trouble >= 0 && trouble < kUnknownTrouble ? trouble : kUnknownTrouble);
   }
   int status = 0;
@@ -46,13 +44,13 @@ std::string Trouble(std::string_view name) {
 
 }  // namespace
 
-std::string PlatformReport() {
+std::string PlatformReport(const platform::PlatformOptions& options) {
   std::string report;
-  for (const platform::PlatformInfo& info : platform::ListPlatforms()) {
+  for (const platform::PlatformInfo& info : platform::ListPlatforms(options)) {
     const char* answer = "no";
     std::string reason = info.availability.reason;
     if (info.availability.available) {
-      const std::string trouble = Trouble(info.name);
+      const std::string trouble = Trouble(info.name, options);
       if (trouble.empty()) {
         answer = info.availability.automatic ? "yes" : "slow";
       } else {

@@ -1,5 +1,9 @@
 #include "platform/arch/fault_x86_64.h"
 
+#include <cstring>
+
+#include "platform/arch/xstate.h"
+
 namespace sandboxd::arch {
 namespace {
 
@@ -81,6 +85,88 @@ Fault FaultFromSiginfo(const siginfo_t& info, const Registers& regs) {
     default:
       break;
   }
+  return fault;
+}
+
+uint32_t FpStatus(uint64_t vector, ConstBytes xstate) {
+  if (xstate.size() < kMinXstateSize) return 0;
+  constexpr size_t kFswOffset = 2;
+  constexpr uint32_t kExceptions = 0x3f;
+  constexpr int kMxcsrMasks = 7;
+  uint16_t control, status;
+  uint32_t mxcsr;
+  std::memcpy(&control, xstate.data() + kXstateFcwOffset, sizeof(control));
+  std::memcpy(&status, xstate.data() + kFswOffset, sizeof(status));
+  std::memcpy(&mxcsr, xstate.data() + kXstateMxcsrOffset, sizeof(mxcsr));
+  if (vector == kSimdError) return mxcsr & ~(mxcsr >> kMxcsrMasks) & kExceptions;
+  return status & ~uint32_t{control} & kExceptions;
+}
+
+namespace {
+
+// Bits of status words (Intel SDM volume 1, 8.1.3 and 10.2.3), in the order in which Linux looks.
+int FpCode(uint32_t status) {
+  if ((status & 0x01) != 0) return FPE_FLTINV;
+  if ((status & 0x04) != 0) return FPE_FLTDIV;
+  if ((status & 0x08) != 0) return FPE_FLTOVF;
+  if ((status & 0x12) != 0) return FPE_FLTUND;
+  if ((status & 0x20) != 0) return FPE_FLTRES;
+  return FPE_FLTINV;
+}
+
+}  // namespace
+
+Fault FaultFromException(uint64_t vector, uint64_t error_code, uint32_t vector_status,
+                         const Registers& regs) {
+  constexpr uint64_t kBoundRange = 5, kSegmentNotPresent = 11, kStackSegment = 12, kX87Error = 16;
+  Fault fault = GeneralProtection();
+  fault.trapno = vector;
+  fault.error_code = error_code;
+  const UserAddr here(regs.rip);
+  auto is = [&](int signo, int code, UserAddr addr) {
+    fault.signo = signo;
+    fault.code = code;
+    fault.addr = addr;
+  };
+  switch (vector) {
+    case kDivideError:
+      is(SIGFPE, FPE_INTDIV, here);
+      break;
+    case kDebug:
+      is(SIGTRAP, TRAP_TRACE, here);
+      break;
+    case kBreakpoint:
+      is(SIGTRAP, SI_KERNEL, UserAddr(0));
+      break;
+    case kInvalidOpcode:
+      is(SIGILL, ILL_ILLOPN, here);
+      break;
+    case kSegmentNotPresent:
+    case kStackSegment:
+      is(SIGBUS, SI_KERNEL, UserAddr(0));
+      break;
+    case kX87Error:
+    case kSimdError:
+      is(SIGFPE, FpCode(vector_status), here);
+      break;
+    case kAlignmentCheck:
+      is(SIGBUS, BUS_ADRALN, UserAddr(0));
+      break;
+    case kOverflow:
+    case kBoundRange:
+    default:
+      break;  // as a general protection fault
+  }
+  return fault;
+}
+
+Fault PageFault(int signo, int code, UserAddr addr, uint64_t error_code) {
+  Fault fault;
+  fault.signo = signo;
+  fault.code = code;
+  fault.addr = addr;
+  fault.trapno = kPageFault;
+  fault.error_code = error_code;
   return fault;
 }
 

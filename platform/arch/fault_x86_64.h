@@ -25,6 +25,16 @@ bool IsFaultSignal(int signo);
 // from rip; "write" isn't known.
 Fault FaultFromSiginfo(const siginfo_t& info, const Registers& regs);
 
+// What Linux makes of an exception of the processor other than a page fault. `vector_status` is
+// that of the x87 or vector unit, for exceptions 16 and 19: see FpStatus().
+Fault FaultFromException(uint64_t vector, uint64_t error_code, uint32_t vector_status,
+                         const Registers& regs);
+// The unmasked exceptions that the x87 unit (16) or the vector unit (19) reports, from an XSAVE
+// area.
+uint32_t FpStatus(uint64_t vector, ConstBytes xstate);
+// A page fault. `error_code`: the processor's.
+Fault PageFault(int signo, int code, UserAddr addr, uint64_t error_code);
+
 // #GP with no address.
 Fault GeneralProtection();
 

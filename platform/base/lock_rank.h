@@ -60,6 +60,7 @@ enum class LockRank : int {
   // What one task says about itself to others: any code that has a vfs::Caller may ask.
   kTask = 690,
   // platform
+  kGuestTables = 695,  // KVM: a guest's page tables and the host's mappings behind them
   kAddressSpace = 700,
   kContext = 710,
   kGoferClient = 750,

@@ -13,6 +13,9 @@ class PtracePlatform final : public Platform {
  public:
   static Availability Probe();
   static Result<std::unique_ptr<Platform>> Create();
+  static std::unique_ptr<Platform> Describe() {
+    return std::unique_ptr<Platform>(new PtracePlatform(nullptr));
+  }
 
   std::string_view name() const override { return "ptrace"; }
   Result<Ref<AddressSpace>> NewAddressSpace() override;

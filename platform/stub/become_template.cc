@@ -1,5 +1,6 @@
 #include "platform/stub/become_template.h"
 
+#include <fcntl.h>
 #include <linux/capability.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -10,10 +11,13 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 #include <cstring>
+#include <initializer_list>
 
 #include "platform/stub/free_main_stub.h"
+#include "platform/stub/machine_main_stub.h"
 #include "platform/stub/shared_context.h"
 #include "platform/stub/snippets_stub.h"
 #include "platform/stub/stub_seccomp.h"
@@ -42,7 +46,11 @@ void DropRights(const BecomeTemplateArgs& args) {
   STEP(prctl(PR_SET_DUMPABLE, 1) == 0);
   const rlimit no_core{0, 0};
   STEP(setrlimit(RLIMIT_CORE, &no_core) == 0);
-  const rlimit few_files{16, 16};
+  const rlim_t files = 16 + (args.layout.kind == Kind::kMachine ? kMaxSlots : 0);
+  rlimit few_files;
+  STEP(getrlimit(RLIMIT_NOFILE, &few_files) == 0);
+  few_files.rlim_max = std::min(few_files.rlim_max, files);
+  few_files.rlim_cur = few_files.rlim_max;
   STEP(setrlimit(RLIMIT_NOFILE, &few_files) == 0);
   prctl(PR_SET_NAME, "sandbox-stub");
 }
@@ -91,7 +99,12 @@ void BuildRegion(const BecomeTemplateArgs& args) {
   header->msg_controllen = SANDBOXD_STUB_CONTROL_SIZE;
 
   STEP(MapAt(layout.vector(), kPageSize) != MAP_FAILED);
-  if (layout.kind == Kind::kFree) {
+  if (layout.kind == Kind::kMachine) {
+    void* state = MapAt(layout.base + SANDBOXD_STUB_VM, SANDBOXD_STUB_VM_SIZE);
+    STEP(state != MAP_FAILED);
+    std::memcpy(state, args.machine, sizeof(MachineState));
+  }
+  if (layout.kind != Kind::kTraced) {
     static_assert(SANDBOXD_STUB_SLOTS_SIZE == kSlotsSize);
     static_assert(SANDBOXD_STUB_STACKS_SIZE == kMaxSlots * SANDBOXD_STUB_STACK_SIZE);
     STEP(mmap(reinterpret_cast<void*>(layout.stacks()), SANDBOXD_STUB_STACKS_SIZE,
@@ -112,22 +125,31 @@ struct KernelSigaction {
   uint64_t mask;
 };
 
-// The handler runs in the stub's own code on a stack of its own. It may be interrupted by its own
-// faults only.
-void InstallHandlers(const BecomeTemplateArgs& args) {
+void Handle(const BecomeTemplateArgs& args, const void* handler, uint64_t flags, uint64_t mask,
+            std::initializer_list<int> signals) {
   constexpr uint64_t kSaRestorer = 0x04000000;
+  const KernelSigaction handle{InStub(args, handler), SA_SIGINFO | SA_NODEFER | kSaRestorer | flags,
+                               InStub(args, reinterpret_cast<const void*>(&sandboxd_stub_restorer)),
+                               mask};
+  for (int signo : signals) STEP(syscall(SYS_rt_sigaction, signo, &handle, nullptr, 8) == 0);
+}
+
+// The handler of free stubs runs in the stub's own code on a stack of its own. It may be
+// interrupted by its own faults only.
+void InstallHandlers(const BecomeTemplateArgs& args) {
   auto bit = [](int signo) { return uint64_t{1} << (signo - 1); };
   KernelSigaction ignore{reinterpret_cast<uint64_t>(SIG_IGN), 0, 0, 0};
   for (int signo = 1; signo <= 64; signo++) {
     if (signo == SIGKILL || signo == SIGSTOP) continue;
     STEP(syscall(SYS_rt_sigaction, signo, &ignore, nullptr, 8) == 0);
   }
-  const KernelSigaction handle{InStub(args, reinterpret_cast<const void*>(&sandboxd_stub_handler)),
-                               SA_SIGINFO | SA_ONSTACK | SA_NODEFER | kSaRestorer,
-                               InStub(args, reinterpret_cast<const void*>(&sandboxd_stub_restorer)),
-                               ~(bit(SIGSEGV) | bit(SIGBUS) | bit(SIGILL))};
-  for (int signo : {SIGSYS, SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGUSR1}) {
-    STEP(syscall(SYS_rt_sigaction, signo, &handle, nullptr, 8) == 0);
+  if (args.layout.kind == Kind::kMachine) {
+    Handle(args, reinterpret_cast<const void*>(&sandboxd_stub_machine_handler), 0, ~uint64_t{0},
+           {SIGSEGV, SIGBUS, SIGUSR1});
+  } else {
+    Handle(args, reinterpret_cast<const void*>(&sandboxd_stub_handler), SA_ONSTACK,
+           ~(bit(SIGSEGV) | bit(SIGBUS) | bit(SIGILL)),
+           {SIGSYS, SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGUSR1});
   }
 }
 
@@ -142,11 +164,20 @@ void MoveMapping(const BecomeTemplateArgs& args, const AddrRange& from, const Ad
 
 void BecomeTemplate(const BecomeTemplateArgs& outer) {
   BecomeTemplateArgs args = outer;
+  const bool machine = args.layout.kind == Kind::kMachine;
+  if (machine) {
+    // Neither may be in the way of the other.
+    args.socket = fcntl(args.socket, F_DUPFD_CLOEXEC, SANDBOXD_STUB_MACHINE);
+    args.kvm_fd = fcntl(args.kvm_fd, F_DUPFD_CLOEXEC, SANDBOXD_STUB_MACHINE);
+    STEP(args.kvm_fd >= 0);
+    STEP(dup3(args.kvm_fd, SANDBOXD_STUB_KVM, O_CLOEXEC) == SANDBOXD_STUB_KVM);
+  }
   if (args.socket != SANDBOXD_STUB_SOCKET) {
     STEP(dup2(args.socket, SANDBOXD_STUB_SOCKET) == SANDBOXD_STUB_SOCKET);
     args.socket = SANDBOXD_STUB_SOCKET;
   }
-  STEP(syscall(SYS_close_range, SANDBOXD_STUB_SOCKET + 1, ~0U, 0) == 0);
+  const unsigned first_unused = machine ? SANDBOXD_STUB_MACHINE : SANDBOXD_STUB_SOCKET + 1;
+  STEP(syscall(SYS_close_range, first_unused, ~0U, 0) == 0);
   DropRights(args);
   ResetSignals(args);
   UnregisterRseq(args);
@@ -158,12 +189,22 @@ void BecomeTemplate(const BecomeTemplateArgs& outer) {
     MoveMapping(args, part, {part.start + delta, part.end + delta});
   }
   MoveMapping(args, args.from.vdso, args.layout.vdso.vdso);
-  const bool free = args.layout.kind == Kind::kFree;
-  if (free) InstallHandlers(args);
-  const uint64_t entry =
-      InStub(args, free ? reinterpret_cast<const void*>(&sandboxd_stub_free_template)
-                        : sandboxd_stub_template);
-  STEP((free ? LoadFreeFilter(args.layout.code()) : StubSeccompList(Kind::kTraced).Load()).ok());
+  if (args.layout.kind != Kind::kTraced) InstallHandlers(args);
+  const void* start_of_loop = sandboxd_stub_template;
+  switch (args.layout.kind) {
+    case Kind::kTraced:
+      STEP(StubSeccompList(Kind::kTraced).Load().ok());
+      break;
+    case Kind::kFree:
+      start_of_loop = reinterpret_cast<const void*>(&sandboxd_stub_free_template);
+      STEP(LoadFreeFilter(args.layout.code()).ok());
+      break;
+    case Kind::kMachine:
+      start_of_loop = reinterpret_cast<const void*>(&sandboxd_stub_machine_template);
+      STEP(StubSeccompList(Kind::kMachine).Load().ok());
+      break;
+  }
+  const uint64_t entry = InStub(args, start_of_loop);
 
   // SAFETY: from here on nothing of this binary is used; the snippet needs no stack and unmaps
   // ours.

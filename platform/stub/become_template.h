@@ -4,6 +4,7 @@
 #include <array>
 
 #include "platform/stub/layout.h"
+#include "platform/stub/machine.h"
 
 namespace sandboxd::platform::stub {
 
@@ -12,6 +13,9 @@ struct BecomeTemplateArgs {
   VdsoLayout from;                      // where the host has put the vdso
   std::array<AddrRange, 4> vvar_parts;  // the mappings that from.vvar consists of; the rest empty
   Layout layout;                        // what to build
+  // Kind::kMachine: /dev/kvm, and what machines are made from.
+  int kvm_fd = -1;
+  const MachineState* machine = nullptr;
 };
 
 // Runs in the new process. On failure it sends the number of the step that failed and exits.

@@ -13,8 +13,9 @@ inline constexpr uint64_t kUserEnd = 0x7fff'ffff'f000;
 
 // How a stub's threads are driven.
 enum class Kind : uint8_t {
-  kTraced,  // from outside, by registers
-  kFree,    // they run by themselves and take turns with a kernel thread
+  kTraced,   // from outside, by registers
+  kFree,     // they run by themselves and take turns with a kernel thread
+  kMachine,  // likewise, each a virtual processor of a machine that runs the application
 };
 
 struct Layout {
@@ -27,8 +28,17 @@ struct Layout {
   uint64_t vector() const { return base + SANDBOXD_STUB_VECTOR; }
   uint64_t slots() const { return base + SANDBOXD_STUB_SLOTS; }
   uint64_t stacks() const { return base + SANDBOXD_STUB_STACKS; }
+  uint64_t tables() const { return base + SANDBOXD_STUB_TABLES; }
   uint64_t size() const {
-    return kind == Kind::kTraced ? SANDBOXD_STUB_SMALL_SIZE : SANDBOXD_STUB_FULL_SIZE;
+    switch (kind) {
+      case Kind::kTraced:
+        return SANDBOXD_STUB_SMALL_SIZE;
+      case Kind::kFree:
+        return SANDBOXD_STUB_FULL_SIZE;
+      case Kind::kMachine:
+        break;
+    }
+    return SANDBOXD_STUB_VM_FULL_SIZE;
   }
   uint64_t end() const { return base + size(); }
 };

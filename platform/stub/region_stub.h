@@ -6,7 +6,12 @@
 //   vdso      the host's vvar and vdso pages, as they follow each other
 // and for stubs that run by themselves (systrap):
 //   slots     memory shared with the kernel process, one slot a thread
-//   stacks    one signal stack a thread, private
+//   stacks    one stack a thread, private (systrap: its signal stack)
+// and for stubs that are monitors of a virtual machine:
+//   runs      struct kvm_run of each thread's virtual processor
+//   vm        what the stub knows of its machine, private
+//   tables    the guest's page tables and what else the machine needs, shared with the kernel
+//   process
 #pragma once
 
 // CLONE_PARENT | CLONE_UNTRACED: a stub is a child of the kernel process, whoever made it, and no
@@ -16,7 +21,7 @@
 // process of its own on the same memory. It can be killed, waited for and reaped by itself.
 #define SANDBOXD_STUB_THREAD_FLAGS 0x00848f00
 
-// The only descriptor that a stub keeps.
+// The descriptor that every stub may have.
 #define SANDBOXD_STUB_SOCKET 0
 
 #define SANDBOXD_STUB_CODE 0x0000
@@ -31,6 +36,20 @@
 #define SANDBOXD_STUB_STACKS_SIZE 0x4000000
 #define SANDBOXD_STUB_STACK_SIZE 0x8000
 #define SANDBOXD_STUB_FULL_SIZE 0x8000000
+
+#define SANDBOXD_STUB_RUNS 0x8000000
+#define SANDBOXD_STUB_RUNS_SIZE 0x2000000
+#define SANDBOXD_STUB_RUN_SIZE 0x4000
+#define SANDBOXD_STUB_VM 0xa000000
+#define SANDBOXD_STUB_VM_SIZE 0x10000
+#define SANDBOXD_STUB_TABLES 0x10000000
+#define SANDBOXD_STUB_TABLES_SIZE 0x10000000
+#define SANDBOXD_STUB_VM_FULL_SIZE 0x20000000
+
+// The descriptors that a stub with a virtual machine keeps besides: /dev/kvm and its machine. Those
+// of the virtual processors follow.
+#define SANDBOXD_STUB_KVM 1
+#define SANDBOXD_STUB_MACHINE 2
 
 // In the scratch page: struct msghdr, its iovec and data byte, its control message (one
 // descriptor), and four bytes for the template's answers or socketpair's descriptors.

@@ -45,6 +45,9 @@ enum class Event : uint32_t {
   kForeignSyscall,  // int $0x80 or the like
   kFault,
   kInterrupt,
+  // Of stubs with a virtual machine:
+  kHostFault,  // the host could not provide a page that the guest's tables allow
+  kBroken,     // the machine can't go on: number says at which step, result what the host said
 };
 
 struct SharedContext {
@@ -71,6 +74,7 @@ struct SharedContext {
   uint64_t fault_address = 0;
   uint64_t fault_trapno = 0;
   uint64_t fault_error = 0;
+  uint64_t exits = 0;  // of the virtual processor, since it was made
 
   alignas(4096) std::byte buffer[3 * 4096];
 };

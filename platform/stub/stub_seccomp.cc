@@ -1,5 +1,6 @@
 #include "platform/stub/stub_seccomp.h"
 
+#include <fcntl.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -14,11 +15,47 @@
 #include <vector>
 
 #include "platform/stub/layout.h"
+#include "platform/stub/machine.h"
 
 namespace sandboxd::platform::stub {
 
 using host::Arg32Is;
 using host::ArgIs;
+
+namespace {
+
+// The requests to KVM by which a stub makes its machine and runs it. The machine's memory is the
+// stub's own.
+void AllowMachine(host::SeccompList& list) {
+  const struct {
+    unsigned long request;
+    const char* reason;
+  } kProcessor[] = {
+      {KVM_RUN, "running the application"},
+      {kSetCpuid2Request, "a new virtual processor's features"},
+      {KVM_SET_XCRS, "a new virtual processor's vector units"},
+      {kSetMsrsRequest, "a new virtual processor's entry for system calls"},
+      {KVM_SET_DEVICE_ATTR, "a new virtual processor's clock is the host's"},
+      {KVM_GET_SREGS, "a new virtual processor's segments and page tables"},
+      {KVM_SET_SREGS, "likewise"},
+      {kGetXsaveRequest, "the application's vector registers"},
+      {kSetXsaveRequest, "likewise"},
+  };
+  auto number = [](unsigned long request) { return Arg32Is(1, static_cast<uint32_t>(request)); };
+  list.Allow(SYS_ioctl, "a machine of this memory",
+             {Arg32Is(0, SANDBOXD_STUB_KVM), number(KVM_CREATE_VM), ArgIs(2, 0)});
+  list.Allow(SYS_ioctl, "a window of this memory for the machine",
+             {Arg32Is(0, SANDBOXD_STUB_MACHINE), number(KVM_SET_USER_MEMORY_REGION)});
+  list.Allow(SYS_ioctl, "a virtual processor for each thread",
+             {Arg32Is(0, SANDBOXD_STUB_MACHINE), number(KVM_CREATE_VCPU)});
+  for (const auto& p : kProcessor) list.Allow(SYS_ioctl, p.reason, {number(p.request)});
+  list.Allow(SYS_close_range, "a child drops its parent's machine",
+             {Arg32Is(0, SANDBOXD_STUB_MACHINE)});
+  list.Allow(SYS_fcntl, "moving a descriptor out of the channel's place",
+             {Arg32Is(1, F_DUPFD_CLOEXEC)});
+}
+
+}  // namespace
 
 // An application may jump to a `syscall` instruction of ours, and under some platforms the host
 // would carry the call out. So whatever is here is harmless with any arguments.
@@ -45,13 +82,14 @@ host::SeccompList StubSeccompList(Kind kind) {
   list.Allow(SYS_sendto, "the template answers; carries no descriptors",
              {Arg32Is(0, SANDBOXD_STUB_SOCKET)});
   list.Allow(SYS_close, "its own descriptors only");
-  if (kind == Kind::kFree) {
+  if (kind != Kind::kTraced) {
     list.Allow(SYS_futex, "taking turns with the kernel thread; reaches shared memory only");
-    list.Allow(SYS_rt_sigreturn, "entering the application; sets the caller's registers only");
-    list.Allow(SYS_sigaltstack, "a new thread's signal stack");
-    list.Allow(SYS_gettid, "a new thread's number, for that");
+    list.Allow(SYS_rt_sigreturn, "the end of a handler; sets the caller's registers only");
+    list.Allow(SYS_gettid, "a new thread's number, for the list of its locks");
     list.Allow(SYS_set_robust_list, "tells the kernel thread of the caller's death");
   }
+  if (kind == Kind::kFree) list.Allow(SYS_sigaltstack, "a new thread's signal stack");
+  if (kind == Kind::kMachine) AllowMachine(list);
   list.Allow(SYS_exit, "ends the caller");
   list.Allow(SYS_exit_group, "ends the caller");
   return list;

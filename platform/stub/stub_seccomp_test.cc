@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sched.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -16,6 +17,7 @@
 #include <functional>
 
 #include "platform/stub/layout.h"
+#include "platform/stub/machine.h"
 
 namespace sandboxd::platform::stub {
 namespace {
@@ -70,6 +72,40 @@ TEST(StubSeccompTest, OtherArgumentsKill) {
   EXPECT_EQ(Free([] { return syscall(SYS_sendto, 1, "x", 1, 0, nullptr, 0); }), kKilled);
   EXPECT_EQ(Free([] { return syscall(SYS_recvfrom, 3, nullptr, 0, 0, nullptr, nullptr); }),
             kKilled);
+}
+
+// As a monitor meets it that application code has taken over.
+int Monitor(const std::function<long()>& call) {
+  const pid_t pid = fork();
+  if (pid == 0) {
+    if (!StubSeccompList(Kind::kMachine).Load().ok()) _exit(99);
+    const long result = call();
+    for (;;) syscall(SYS_exit_group, result >= 0 ? 0 : 1);
+  }
+  int status = 0;
+  while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
+  }
+  return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+TEST(StubSeccompTest, AMonitorHasTheRequestsToKvmThatItNeeds) {
+  // No such descriptor: the host's answer, not the list's.
+  constexpr int kFails = 1;
+  EXPECT_EQ(Monitor([] { return syscall(SYS_ioctl, 99, KVM_RUN, 0); }), kFails);
+  EXPECT_EQ(Monitor([] { return syscall(SYS_ioctl, 99, kSetMsrsRequest, 0); }), kFails);
+  for (unsigned long request : std::initializer_list<unsigned long>{
+           KVM_CREATE_IRQCHIP, KVM_CREATE_DEVICE, KVM_IRQFD, KVM_IOEVENTFD, KVM_GET_MSR_INDEX_LIST,
+           KVM_CHECK_EXTENSION, KVM_SET_GUEST_DEBUG, KVM_ENABLE_CAP}) {
+    EXPECT_EQ(Monitor([request] { return syscall(SYS_ioctl, 2, request, 0); }), kKilled) << request;
+  }
+  // A machine comes from /dev/kvm, its memory and processors from the machine.
+  EXPECT_EQ(Monitor([] { return syscall(SYS_ioctl, 5, KVM_CREATE_VM, 0); }), kKilled);
+  EXPECT_EQ(Monitor([] { return syscall(SYS_ioctl, 1, KVM_CREATE_VM, 1); }), kKilled);
+  EXPECT_EQ(Monitor([] { return syscall(SYS_ioctl, 1, KVM_CREATE_VCPU, 0); }), kKilled);
+  EXPECT_EQ(Monitor([] { return syscall(SYS_ioctl, 0, TIOCSTI, 0); }), kKilled);
+  EXPECT_EQ(Monitor([] { return syscall(SYS_fcntl, 0, F_SETFL, 0); }), kKilled);
+  EXPECT_EQ(Monitor([] { return syscall(SYS_close_range, 0, 100, 0); }), kKilled);
+  EXPECT_EQ(Monitor([] { return syscall(SYS_openat, AT_FDCWD, "/dev/kvm", O_RDWR); }), kKilled);
 }
 
 }  // namespace

@@ -94,9 +94,12 @@ Result<int32_t> ReadAnswer(int socket) {
 
 }  // namespace
 
-Result<std::unique_ptr<TemplateProcess>> TemplateProcess::Start(Kind kind) {
+Result<std::unique_ptr<TemplateProcess>> TemplateProcess::Start(Kind kind, int kvm_fd,
+                                                                const MachineState* machine) {
   std::vector<HostMapping> mappings = TRY(ReadOwnMappings());
   BecomeTemplateArgs args;
+  args.kvm_fd = kvm_fd;
+  args.machine = machine;
   FindVdso(mappings, args);
   if (args.from.vdso.end - args.from.vvar.start > SANDBOXD_STUB_SMALL_SIZE - SANDBOXD_STUB_VDSO) {
     LOG_ERROR("stub: the host's vdso is larger than the space kept for it");

@@ -13,6 +13,7 @@
 #include "platform/base/mutex.h"
 #include "platform/base/unique_fd.h"
 #include "platform/stub/layout.h"
+#include "platform/stub/machine.h"
 
 namespace sandboxd::platform::stub {
 
@@ -20,7 +21,9 @@ class TemplateProcess {
  public:
   // Call while the process has one thread, with the user and the namespaces that the kernel process
   // will keep: a stub with another user can't be traced.
-  static Result<std::unique_ptr<TemplateProcess>> Start(Kind kind);
+  // For Kind::kMachine, /dev/kvm and what its machines are made from.
+  static Result<std::unique_ptr<TemplateProcess>> Start(Kind kind, int kvm_fd = -1,
+                                                        const MachineState* machine = nullptr);
   // Kills and reaps the template. Stubs live on.
   ~TemplateProcess();
   TemplateProcess(const TemplateProcess&) = delete;

@@ -67,7 +67,11 @@ std::unique_ptr<SystrapContext> SystrapAddressSpace::MakeContext(stub::SharedCon
   return std::make_unique<SystrapContext>(Ref<SystrapAddressSpace>(this), shared, tid, slot);
 }
 
-Result<SharedSlots> SystrapAddressSpace::MakeSlotsForCopy() { return SharedSlots::Create(); }
+Result<SharedSlots> SystrapAddressSpace::MakeSlotsForCopy(uint64_t) {
+  return SharedSlots::Create();
+}
+
+Result<void> SystrapAddressSpace::PrepareSlot(uint64_t) { return Ok(); }
 
 Ref<AddressSpace> SystrapAddressSpace::MakeCopy(pid_t leader, uint64_t slot, SharedSlots slots) {
   return MakeRef<SystrapAddressSpace>(leader, slot, std::move(slots), layout_, graveyard_);
@@ -136,7 +140,7 @@ Result<pid_t> SystrapAddressSpace::CheckNewProcess(Result<uint64_t> reported) {
 
 Result<Ref<AddressSpace>> SystrapAddressSpace::Fork(Context& by) {
   auto& context = static_cast<SystrapContext&>(by);
-  SharedSlots slots = TRY(MakeSlotsForCopy());
+  SharedSlots slots = TRY(MakeSlotsForCopy(context.slot()));
   // Under the lock, so that the copy has no donated descriptor that another thread is mapping.
   MutexLock lock(mutex_);
   TRY(EnsureSocket(by));
@@ -168,7 +172,8 @@ Result<void> SystrapAddressSpace::PrepareThread(Context& by) {
   if (killed_) return Errno::kESRCH;
   const uint64_t slot = TRY(TakeSlot());
   std::memset(static_cast<void*>(&slots_[slot]), 0, offsetof(stub::SharedContext, buffer));
-  auto tid = CheckNewProcess(context.Op(Command::kThread, {slot}));
+  Result<pid_t> tid = Errno::kENOMEM;
+  if (PrepareSlot(slot).ok()) tid = CheckNewProcess(context.Op(Command::kThread, {slot}));
   if (!tid.ok()) {
     used_slots_[slot] = false;
     return tid.error();

@@ -65,7 +65,9 @@ class SystrapAddressSpace : public AddressSpace {
   // What a platform built on this one makes differently.
   virtual std::unique_ptr<SystrapContext> MakeContext(stub::SharedContext& shared, pid_t tid,
                                                       uint64_t slot);
-  virtual Result<SharedSlots> MakeSlotsForCopy();
+  virtual Result<SharedSlots> MakeSlotsForCopy(uint64_t slot);
+  // Before a thread is made in that slot.
+  virtual Result<void> PrepareSlot(uint64_t slot);
   virtual Ref<AddressSpace> MakeCopy(pid_t leader, uint64_t slot, SharedSlots slots);
 
   const stub::Layout& layout() const { return layout_; }

@@ -119,6 +119,8 @@ Stop SystrapContext::Switch(arch::Registers& regs, StepMode step) {
       case Event::kInterrupt:
         return {Stop::Kind::kInterrupt, {}};
       case Event::kFault:
+      case Event::kHostFault:
+      case Event::kBroken:
         break;
     }
     return {Stop::Kind::kFault, LoadFault()};

@@ -52,11 +52,11 @@ class SystrapContext : public Context {
   };
   // Whether an interrupt was wanted; it is taken by this.
   bool TakeInterrupt() { return wanted_.exchange(false, std::memory_order_seq_cst); }
+  void StoreRegisters(const arch::Registers& regs, StepMode step);
+  void LoadRegisters(arch::Registers& regs, StepMode step);
 
  private:
   Result<uint64_t> HostCall(long number, const uint64_t (&args)[6]) override;
-  void StoreRegisters(const arch::Registers& regs, StepMode step);
-  void LoadRegisters(arch::Registers& regs, StepMode step);
   arch::Fault LoadFault();
   bool UseOp(size_t size);
 

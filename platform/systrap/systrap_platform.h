@@ -15,6 +15,9 @@ class SystrapPlatform final : public Platform {
  public:
   static Availability Probe();
   static Result<std::unique_ptr<Platform>> Create();
+  static std::unique_ptr<Platform> Describe() {
+    return std::unique_ptr<Platform>(new SystrapPlatform(nullptr));
+  }
 
   std::string_view name() const override { return "systrap"; }
   Result<Ref<AddressSpace>> NewAddressSpace() override;
