@@ -3,62 +3,10 @@
 #include <string_view>
 
 #include "daemon/oci/spec.h"
+#include "platform/abi/process_names.h"
 
 namespace sandboxd::daemon::oci {
 namespace {
-
-// capabilities(7).
-constexpr std::array<std::string_view, 41> kCapabilities = {
-    "CAP_CHOWN",
-    "CAP_DAC_OVERRIDE",
-    "CAP_DAC_READ_SEARCH",
-    "CAP_FOWNER",
-    "CAP_FSETID",
-    "CAP_KILL",
-    "CAP_SETGID",
-    "CAP_SETUID",
-    "CAP_SETPCAP",
-    "CAP_LINUX_IMMUTABLE",
-    "CAP_NET_BIND_SERVICE",
-    "CAP_NET_BROADCAST",
-    "CAP_NET_ADMIN",
-    "CAP_NET_RAW",
-    "CAP_IPC_LOCK",
-    "CAP_IPC_OWNER",
-    "CAP_SYS_MODULE",
-    "CAP_SYS_RAWIO",
-    "CAP_SYS_CHROOT",
-    "CAP_SYS_PTRACE",
-    "CAP_SYS_PACCT",
-    "CAP_SYS_ADMIN",
-    "CAP_SYS_BOOT",
-    "CAP_SYS_NICE",
-    "CAP_SYS_RESOURCE",
-    "CAP_SYS_TIME",
-    "CAP_SYS_TTY_CONFIG",
-    "CAP_MKNOD",
-    "CAP_LEASE",
-    "CAP_AUDIT_WRITE",
-    "CAP_AUDIT_CONTROL",
-    "CAP_SETFCAP",
-    "CAP_MAC_OVERRIDE",
-    "CAP_MAC_ADMIN",
-    "CAP_SYSLOG",
-    "CAP_WAKE_ALARM",
-    "CAP_BLOCK_SUSPEND",
-    "CAP_AUDIT_READ",
-    "CAP_PERFMON",
-    "CAP_BPF",
-    "CAP_CHECKPOINT_RESTORE",
-};
-
-// getrlimit(2).
-constexpr std::array<std::string_view, 16> kRlimits = {
-    "RLIMIT_AS",     "RLIMIT_CORE",   "RLIMIT_CPU",        "RLIMIT_DATA",
-    "RLIMIT_FSIZE",  "RLIMIT_LOCKS",  "RLIMIT_MEMLOCK",    "RLIMIT_MSGQUEUE",
-    "RLIMIT_NICE",   "RLIMIT_NOFILE", "RLIMIT_NPROC",      "RLIMIT_RSS",
-    "RLIMIT_RTPRIO", "RLIMIT_RTTIME", "RLIMIT_SIGPENDING", "RLIMIT_STACK",
-};
 
 constexpr std::array<std::string_view, 8> kMountTypes = {
     "bind", "tmpfs", "proc", "sysfs", "devtmpfs", "devpts", "mqueue", "cgroup",
@@ -87,8 +35,14 @@ bool Contains(const std::array<std::string_view, N>& list, const std::string& na
 
 }  // namespace
 
-bool IsCapability(const std::string& name) { return Contains(kCapabilities, name); }
-bool IsRlimit(const std::string& name) { return Contains(kRlimits, name); }
+bool IsCapability(const std::string& name) {
+  return std::find(std::begin(abi::kCapabilityNames), std::end(abi::kCapabilityNames), name) !=
+         std::end(abi::kCapabilityNames);
+}
+bool IsRlimit(const std::string& name) {
+  return std::any_of(std::begin(abi::kRlimitNames), std::end(abi::kRlimitNames),
+                     [&](const abi::RlimitName& known) { return known.name == name; });
+}
 bool IsMountType(const std::string& type) { return Contains(kMountTypes, type); }
 
 bool IsMountOption(const std::string& option) {
