@@ -101,6 +101,16 @@ bool Sandbox::Dispatch(const control::Request& request, ControlServer::Fds& fds,
     }
     case control::Request::kDestroyContainer:
       return Destroy(request.destroy_container().container_id(), failure);
+    case control::Request::kFreeze:
+      if (request.freeze().frozen()) {
+        kernel_.Freeze();
+      } else {
+        kernel_.Thaw();
+      }
+      return true;
+    case control::Request::kSetLimits:
+      kernel_.task_limit.store(request.set_limits().tasks(), std::memory_order_relaxed);
+      return true;
     case control::Request::kShutdown:
       containers_.clear();
       server_.Stop();

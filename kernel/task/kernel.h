@@ -124,10 +124,18 @@ class Kernel {
   Session* SessionOfTerminal(const RefCounted* terminal) const;
   void SetSessionOfTerminal(const RefCounted* terminal, Session* session);  // null: none
 
+  // Stops every task before its next instruction of application code; returns when none runs any.
+  // Waits in the kernel go on, and a task that is killed ends.
+  void Freeze();
+  void Thaw();
+  bool frozen() const { return frozen_.load(std::memory_order_seq_cst); }
+
   // Every thread group of the sandbox, for /proc and the control channel; a snapshot.
   std::vector<Ref<ThreadGroup>> ThreadGroups();
   // Living tasks right now.
   std::atomic<int> task_count{0};
+  // How many there may be (cgroups' pids.max); 0: any number.
+  std::atomic<uint64_t> task_limit{0};
   // Tasks that are running application code or kernel code rather than sleeping: /proc/loadavg,
   // spin budgets.
   std::atomic<int> runnable_count{0};
@@ -169,6 +177,14 @@ class Kernel {
   std::vector<std::unique_ptr<Attachment>> attachments_;
 
   std::map<const RefCounted*, Session*> terminals_;  // tree mutex
+
+  // A task that has left application code while frozen() says so here.
+  void NoteLeftApplication();
+  bool AnyTaskInApplication();
+  std::atomic<bool> frozen_{false};
+  Mutex freeze_mutex_{LockRank::kLeaf};
+  CondVar freeze_changed_;
+  uint64_t left_application_ GUARDED_BY(freeze_mutex_) = 0;
 
   mutable Mutex users_mutex_{LockRank::kLeaf};
   std::map<uint32_t, int> user_tasks_ GUARDED_BY(users_mutex_);

@@ -190,6 +190,10 @@ class Task final : public RefCounted, public vfs::Caller, public wait::Blocker {
   CpuTime cpu_time() const;
   Nanos start_time() const { return start_time_; }  // CLOCK_BOOTTIME
   char state_letter() const;                        // as /proc/PID/stat: R S D T t Z X
+  // Runs application code right now, or is about to. Pairs with the loop's clearing of the bit.
+  bool in_application() const {
+    return (word_.load(std::memory_order_seq_cst) & kInApplication) != 0;
+  }
   // The system call it is in: -1 in application code.
   int64_t current_syscall() const { return current_syscall_.load(std::memory_order_relaxed); }
 

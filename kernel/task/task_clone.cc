@@ -61,6 +61,11 @@ struct CloneOps {
         static_cast<uint64_t>(parent.kernel().UserTasks(creds->ruid)) >= limit) {
       return Errno::kEAGAIN;
     }
+    // clone(2): EAGAIN also where "the maximum number of processes [of] the cgroup" is reached.
+    uint64_t all = parent.kernel().task_limit.load(std::memory_order_relaxed);
+    if (all != 0 && static_cast<uint64_t>(parent.kernel().task_count.load()) >= all) {
+      return Errno::kEAGAIN;
+    }
     if (Has(CLONE_NEWUSER)) creds = TRY(CredentialsForNewUserNamespace(parent));
     if (Has(kNamespaceFlags & ~uint64_t{CLONE_NEWUSER}) && !creds->CapableOwn(CAP_SYS_ADMIN)) {
       return Errno::kEPERM;

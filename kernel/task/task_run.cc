@@ -103,6 +103,11 @@ void Task::Run() {
         saved_mask_) {
       if (!HandleSignals()) return;
     }
+    if (kernel_.frozen()) {
+      // A kill is the only thing that ends it early; the loop finds it.
+      (void)BlockKillable([this] { return !kernel_.frozen(); });
+      continue;
+    }
     Nanos entered = time::MonotonicNow();
     entered_application_.store(entered.count(), std::memory_order_relaxed);
     uint32_t before = word_.fetch_or(kInApplication, std::memory_order_acq_rel);
@@ -112,7 +117,8 @@ void Task::Run() {
       continue;
     }
     platform::Stop stop = context_->Switch(registers_, platform::StepMode::kRun);
-    word_.fetch_and(~kInApplication, std::memory_order_relaxed);
+    word_.fetch_and(~kInApplication, std::memory_order_seq_cst);  // pairs with AnyTaskInApplication
+    if (kernel_.frozen()) kernel_.NoteLeftApplication();
     entered_application_.store(0, std::memory_order_relaxed);
     application_ns_.fetch_add((time::MonotonicNow() - entered).count(), std::memory_order_relaxed);
 
