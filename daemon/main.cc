@@ -13,6 +13,7 @@
 
 #include "daemon/log/log.h"
 #include "daemon/service/server.h"
+#include "daemon/systemd/systemd.h"
 
 DEFINE_string(state_dir, "", "folder for what must survive a restart (made if it is missing)");
 DEFINE_string(listen, "", "addresses to listen on, comma-separated or repeated: unix:///path");
@@ -23,6 +24,7 @@ DEFINE_string(default_platform, "auto",
               "platform of sandboxes that do not ask for one: auto, systrap, ptrace or kvm");
 DEFINE_uint32(kernel_uid, 65534, "host uid of kernel processes, when sandboxd runs as root");
 DEFINE_uint32(kernel_gid, 65534, "host gid of kernel processes, when sandboxd runs as root");
+DEFINE_uint32(exit_when_idle, 0, "end after so many seconds without a sandbox; 0: never");
 DEFINE_string(log_folder, "", "write logs into this folder instead of standard error");
 
 namespace sandboxd::daemon {
@@ -63,7 +65,8 @@ std::vector<std::string> Split(const std::string& list) {
 Outcome<ServerOptions> OptionsFromFlags(const std::vector<std::string>& listen) {
   ServerOptions options;
   if (FLAGS_state_dir.empty()) return Error::Internal("--state-dir is missing");
-  if (listen.empty()) return Error::Internal("--listen is missing");
+  options.inherited = TakeListenFds();
+  if (listen.empty() && options.inherited.empty()) return Error::Internal("--listen is missing");
   std::error_code error;
   options.state_dir = std::filesystem::absolute(FLAGS_state_dir, error).string();
   options.listen = listen;
@@ -79,6 +82,33 @@ Outcome<ServerOptions> OptionsFromFlags(const std::vector<std::string>& listen) 
   settings.rootless = ::geteuid() != 0;
   settings.kernel_host_id = {FLAGS_kernel_uid, FLAGS_kernel_gid};
   return options;
+}
+
+// Returns on a signal, or, with --exit-when-idle, when there has been no sandbox for so long. Feeds
+// systemd's watchdog meanwhile.
+void WaitForEnd(const sigset_t& stop, Server& server) {
+  using Clock = std::chrono::steady_clock;
+  const auto watchdog = WatchdogPeriod();
+  const std::chrono::seconds patience(FLAGS_exit_when_idle);
+  std::chrono::microseconds period = watchdog.value_or(std::chrono::hours(1));
+  if (patience.count() != 0)
+    period = std::min<std::chrono::microseconds>(period, std::chrono::seconds(1));
+  auto busy = Clock::now();
+  for (;;) {
+    const timespec timeout{static_cast<time_t>(period.count() / 1'000'000),
+                           static_cast<long>(period.count() % 1'000'000 * 1000)};
+    if (sigtimedwait(&stop, nullptr, &timeout) > 0) {
+      DAEMON_LOG(kInfo) << "stopping; sandboxes run on";
+      return;
+    }
+    server.Ping();
+    if (watchdog) NotifySystemd("WATCHDOG=1");
+    if (server.HasSandboxes()) busy = Clock::now();
+    if (patience.count() != 0 && Clock::now() - busy >= patience) {
+      DAEMON_LOG(kInfo) << "stopping: there is no sandbox";
+      return;
+    }
+  }
 }
 
 int Run(const std::vector<std::string>& listen) {
@@ -101,9 +131,9 @@ int Run(const std::vector<std::string>& listen) {
     return 1;
   }
   DAEMON_LOG(kInfo) << "ready";
-  int signo;
-  sigwait(&stop, &signo);
-  DAEMON_LOG(kInfo) << "stopping; sandboxes run on";
+  NotifySystemd("READY=1");
+  WaitForEnd(stop, **server);
+  NotifySystemd("STOPPING=1");
   return 0;
 }
 

@@ -2,6 +2,7 @@
 #include "client/cli/commands.h"
 
 #include "client/cli/command.h"
+#include "client/cli/limit_flags.h"
 #include "client/cli/spec_flags.h"
 
 namespace sandboxd::cli {
@@ -36,6 +37,8 @@ constexpr Flag kLogsFlags[] = {
     {"process-id", '\0', "ID", "a process of exec rather than the first"},
 };
 
+constexpr Flag kUpdateFlags[] = {LIMIT_FLAGS};
+
 std::span<const Command> Table() {
   static const Command kTable[] = {
       {"run", "[--] CMD [ARG...]", "Run a program in a new sandbox and wait for it",
@@ -61,6 +64,28 @@ std::span<const Command> Table() {
        1, SIZE_MAX, WaitCommand},
       {"delete", "ID...", "Remove sandboxes; one that is not there is no error", "", kDeleteFlags,
        1, SIZE_MAX, SIZE_MAX, DeleteCommand},
+      {"pause",
+       "ID...",
+       "Stop all programs of a sandbox where they are",
+       "",
+       {},
+       1,
+       SIZE_MAX,
+       SIZE_MAX,
+       PauseCommand},
+      {"resume",
+       "ID...",
+       "Let a paused sandbox go on",
+       "",
+       {},
+       1,
+       SIZE_MAX,
+       SIZE_MAX,
+       ResumeCommand},
+      {"update", "ID", "Change the limits of a sandbox",
+       "  sandboxctl update --memory 512m --cpus 0.5 web\n", kUpdateFlags, 1, 1, SIZE_MAX,
+       UpdateCommand},
+      {"stats", "ID...", "Print what sandboxes use", "", {}, 1, SIZE_MAX, SIZE_MAX, StatsCommand},
       {"list", "", "List sandboxes", "", kListFlags, 0, 0, SIZE_MAX, ListCommand},
       {"inspect",
        "ID...",
@@ -102,6 +127,24 @@ std::span<const Command> Table() {
        SIZE_MAX,
        InfoCommand},
       {"version", "", "Print the daemon's version", "", {}, 0, 0, SIZE_MAX, VersionCommand},
+      {"spec",
+       "",
+       "Print an OCI config.json to begin with",
+       "  sandboxctl spec > config.json\n",
+       {},
+       0,
+       0,
+       SIZE_MAX,
+       SpecCommand},
+      {"features",
+       "",
+       "Print what is understood of the OCI runtime specification",
+       "",
+       {},
+       0,
+       0,
+       SIZE_MAX,
+       FeaturesCommand},
       {"completion",
        "bash|zsh|fish",
        "Print a shell's completion script",

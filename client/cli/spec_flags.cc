@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <filesystem>
 
+#include "client/cli/limit_flags.h"
 #include "client/cli/terminal.h"
 
 namespace sandboxd::cli {
@@ -39,11 +40,13 @@ namespace {
 
 constexpr Flag kCreateFlags[] = {
     SANDBOX_FLAGS,
+    LIMIT_FLAGS,
     PROCESS_FLAGS,
     {"rm", '\0', nullptr, "delete it by itself once it has ended"},
 };
 constexpr Flag kRunFlags[] = {
     SANDBOX_FLAGS,
+    LIMIT_FLAGS,
     PROCESS_FLAGS,
     {"detach", 'd', nullptr,
      "start it, print its name and return; its output goes to `sandboxctl logs`"},
@@ -153,6 +156,8 @@ std::string FillCreate(const Args& args, const std::vector<std::string>& command
   v1::SandboxSpec* spec = request->mutable_spec();
   spec->set_platform(args.Get("platform"));
   spec->set_strace(args.Has("strace"));
+  std::string wrong = FillResources(args, spec->mutable_resources(), nullptr);
+  if (!wrong.empty()) return wrong;
   v1::ContainerSpec* container = spec->add_containers();
   if (args.Has("rootfs")) {
     container->mutable_rootfs()->set_path(Absolute(args.Get("rootfs")));

@@ -95,6 +95,28 @@ Error Client::Delete(const std::string& id, bool force, bool* existed) {
   return error;
 }
 
+Error Client::Pause(const std::string& id, v1::Sandbox* sandbox) {
+  v1::PauseSandboxRequest request;
+  request.set_id(id);
+  return Call(*sandboxes_, &v1::SandboxService::Stub::Pause, request, sandbox, timeout_);
+}
+
+Error Client::Resume(const std::string& id, v1::Sandbox* sandbox) {
+  v1::ResumeSandboxRequest request;
+  request.set_id(id);
+  return Call(*sandboxes_, &v1::SandboxService::Stub::Resume, request, sandbox, timeout_);
+}
+
+Error Client::Update(const v1::UpdateSandboxRequest& request, v1::Sandbox* sandbox) {
+  return Call(*sandboxes_, &v1::SandboxService::Stub::Update, request, sandbox, timeout_);
+}
+
+Error Client::Stats(const std::string& id, v1::SandboxStats* stats) {
+  v1::StatsSandboxRequest request;
+  request.set_id(id);
+  return Call(*sandboxes_, &v1::SandboxService::Stub::Stats, request, stats, timeout_);
+}
+
 std::unique_ptr<ReadStream<v1::SandboxEvent>> Client::Watch(
     const v1::WatchSandboxesRequest& request) {
   auto stream = std::make_unique<ReadStream<v1::SandboxEvent>>();

@@ -82,6 +82,10 @@ class Client {
   Error Wait(const std::string& id, v1::WaitSandboxResponse* response,
              Timeout timeout = std::nullopt);
   Error Delete(const std::string& id, bool force, bool* existed = nullptr);
+  Error Pause(const std::string& id, v1::Sandbox* sandbox);
+  Error Resume(const std::string& id, v1::Sandbox* sandbox);
+  Error Update(const v1::UpdateSandboxRequest& request, v1::Sandbox* sandbox);
+  Error Stats(const std::string& id, v1::SandboxStats* stats);
   std::unique_ptr<ReadStream<v1::SandboxEvent>> Watch(const v1::WatchSandboxesRequest& request);
 
   Error Exec(const v1::ExecRequest& request, v1::Process* process);

@@ -11,7 +11,7 @@ const std::set<std::string> kDefaultDevices = {
     "/dev/urandom", "/dev/tty",  "/dev/console", "/dev/ptmx",
 };
 
-void ReadNamespaces(ObjectReader& in) {
+void ReadNamespaces(ObjectReader& in, Spec& out) {
   static const std::set<std::string> kKnown = {"pid", "network", "mount",  "ipc",
                                                "uts", "user",    "cgroup", "time"};
   std::set<std::string> seen;
@@ -23,7 +23,11 @@ void ReadNamespaces(ObjectReader& in) {
       ns.Wrong("type", "unknown namespace \"" + type + "\"");
     }
     if (!type.empty() && !seen.insert(type).second) ns.Wrong("type", "is given twice");
-    ns.Unsupported("path", "a sandbox can't join a namespace of the host");
+    if (type == "network") {
+      out.network_namespace_path = ns.String("path").value_or("");
+    } else {
+      ns.Unsupported("path", "a sandbox can't join a namespace of the host");
+    }
     ns.Done();
   });
   if (in.Has("namespaces") && seen.count("network") == 0) {
@@ -49,36 +53,18 @@ void ReadDevices(ObjectReader& in) {
   });
 }
 
-// A limit that would not be enforced is refused; -1 and 0 say "no limit".
-void RefuseLimits(ObjectReader& in, const char* object, const std::vector<const char*>& limits,
-                  const std::vector<const char*>& notes) {
-  in.Object(object, [&](ObjectReader& group) {
-    for (const char* name : limits) {
-      const json* value = group.Take(name);
-      if (value == nullptr) continue;
-      if (value->is_number() && value->get<double>() <= 0) continue;
-      if (value->is_boolean() && !value->get<bool>()) continue;
-      if (value->is_string() && value->get_ref<const std::string&>().empty()) continue;
-      in.findings().unsupported.push_back({group.PathOf(name), "limits are not supported yet"});
-    }
-    for (const char* name : notes) group.Note(name, "has no effect");
-  });
-}
-
-void ReadResources(ObjectReader& in) {
-  in.Object("resources", [](ObjectReader& r) {
-    r.Note("devices", "a sandbox has no host devices to allow or deny");
-    RefuseLimits(r, "memory", {"limit", "reservation", "swap", "kernel", "kernelTCP"},
-                 {"swappiness", "disableOOMKiller", "useHierarchy", "checkBeforeUpdate"});
-    RefuseLimits(r, "cpu", {"quota", "realtimeRuntime", "cpus", "mems", "burst", "idle"},
-                 {"shares", "period", "realtimePeriod"});
-    RefuseLimits(r, "pids", {"limit"}, {});
-    r.Unsupported("blockIO", "limits are not supported yet");
-    r.Unsupported("hugepageLimits", "limits are not supported yet");
-    r.Unsupported("network", "limits are not supported yet");
-    r.Unsupported("rdma", "limits are not supported yet");
-    r.Unsupported("unified", "limits are not supported yet");
-  });
+// "/a/b", or "a/b"; what the systemd driver takes has colons.
+void ReadCgroupsPath(ObjectReader& in, Spec& out) {
+  const std::string path = in.String("cgroupsPath").value_or("");
+  if (path.empty()) return;
+  if (path.find(':') != std::string::npos) {
+    in.findings().unsupported.push_back(
+        {in.PathOf("cgroupsPath"), "only the cgroupfs driver is supported, not systemd's slices"});
+  } else if (("/" + path + "/").find("/../") != std::string::npos) {
+    in.Wrong("cgroupsPath", "must not contain \"..\"");
+  } else {
+    out.cgroups_path = path[0] == '/' ? path : "/" + path;
+  }
 }
 
 void ReadPersonality(ObjectReader& in) {
@@ -99,13 +85,13 @@ void ReadLinux(ObjectReader& in, Spec& out) {
   for (auto& [key, value] : in.StringMap("sysctl")) out.sysctl[key] = value;
   out.masked_paths = in.Strings("maskedPaths");
   out.readonly_paths = in.Strings("readonlyPaths");
-  ReadNamespaces(in);
+  ReadNamespaces(in, out);
   ReadDevices(in);
-  ReadResources(in);
+  in.Object("resources", [&](ObjectReader& r) { ReadResources(r, out.resources); });
+  ReadCgroupsPath(in, out);
   ReadPersonality(in);
   in.Note("seccomp",
           "the application kernel answers every call itself; no filter is put before it");
-  in.Note("cgroupsPath", "sandboxes are not put into cgroups yet");
   in.Note("rootfsPropagation", "mounts of a sandbox are its own");
   in.Note("mountLabel", "host labels do not apply inside a sandbox");
   in.Unsupported("uidMappings", "ids are not mapped yet");

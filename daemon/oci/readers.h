@@ -7,6 +7,7 @@
 namespace sandboxd::daemon::oci {
 
 void ReadProcess(ObjectReader& in, v1::ProcessSpec& out);
+void ReadResources(ObjectReader& in, v1::Resources& out);
 void ReadLinux(ObjectReader& in, Spec& out);
 
 }  // namespace sandboxd::daemon::oci

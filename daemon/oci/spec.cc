@@ -45,6 +45,24 @@ void ReadMount(ObjectReader& in, v1::Mount& out) {
   if (out.type() == "bind" && out.source().empty()) in.Wrong("source", "is missing");
 }
 
+// Checked here; run by whoever runs the bundle.
+void ReadHooks(ObjectReader& in, Spec& out) {
+  for (const char* kind : {"prestart", "createRuntime", "createContainer", "startContainer",
+                           "poststart", "poststop"}) {
+    in.Array(kind, [&](const json& element, const std::string& path) {
+      ObjectReader hook(element, path, in.findings());
+      hook.Require("path");
+      const std::string program = hook.String("path").value_or("");
+      if (!program.empty() && program[0] != '/') hook.Wrong("path", "must be an absolute path");
+      (void)hook.Strings("args");
+      (void)hook.Strings("env");
+      (void)hook.Int("timeout", 1, INT32_MAX);
+      hook.Done();
+      if (out.hooks.empty() || out.hooks.back() != kind) out.hooks.push_back(kind);
+    });
+  }
+}
+
 void ReadDocument(ObjectReader& in, Spec& out) {
   in.Require("ociVersion");
   in.Require("root");
@@ -71,12 +89,7 @@ void ReadDocument(ObjectReader& in, Spec& out) {
   out.domainname = in.String("domainname").value_or("");
   for (auto& [key, value] : in.StringMap("annotations")) out.annotations[key] = value;
   in.Object("linux", [&](ObjectReader& linux_part) { ReadLinux(linux_part, out); });
-  in.Object("hooks", [](ObjectReader& hooks) {
-    for (const char* name : {"prestart", "createRuntime", "createContainer", "startContainer",
-                             "poststart", "poststop"}) {
-      hooks.Unsupported(name, "hooks are not supported yet");
-    }
-  });
+  in.Object("hooks", [&](ObjectReader& hooks) { ReadHooks(hooks, out); });
   in.Unsupported("solaris", "is for Solaris only");
   in.Unsupported("windows", "is for Windows only");
   in.Unsupported("vm", "is for virtual machines only");
@@ -128,6 +141,21 @@ Outcome<v1::ProcessSpec> ParseProcess(const std::string& process_json,
   TRY(Judge(findings));
   if (notes != nullptr) *notes = std::move(findings.notes);
   return process;
+}
+
+Outcome<v1::Resources> ParseResources(const std::string& resources_json,
+                                      std::vector<std::string>* notes) {
+  const json document = TRY(ParseJson(resources_json, "the resources"));
+  Findings findings;
+  v1::Resources resources;
+  ObjectReader reader(document, "resources", findings);
+  if (document.is_object()) {
+    ReadResources(reader, resources);
+    reader.Done();
+  }
+  TRY(Judge(findings));
+  if (notes != nullptr) *notes = std::move(findings.notes);
+  return resources;
 }
 
 }  // namespace sandboxd::daemon::oci

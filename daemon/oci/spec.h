@@ -26,6 +26,12 @@ struct Spec {
   std::map<std::string, std::string> sysctl;
   std::vector<std::string> masked_paths;
   std::vector<std::string> readonly_paths;
+  v1::Resources resources;
+  std::string cgroups_path;  // "/a/b", or empty
+  // Of the host, to be joined; empty: none is named.
+  std::string network_namespace_path;
+  // Kinds of hooks that are there: "prestart". Whoever runs the bundle runs them (tools/oci).
+  std::vector<std::string> hooks;
   // Accepted without effect: "linux.seccomp: …".
   std::vector<std::string> notes;
 };
@@ -38,6 +44,14 @@ Outcome<Spec> ParseSpec(const std::string& config_json);
 // The `process` object alone, as `exec --process FILE` of OCI runtimes has it.
 Outcome<v1::ProcessSpec> ParseProcess(const std::string& process_json,
                                       std::vector<std::string>* notes);
+
+// `linux.resources` alone, as `update` of OCI runtimes has it.
+Outcome<v1::Resources> ParseResources(const std::string& resources_json,
+                                      std::vector<std::string>* notes);
+
+// Which fields of Resources such a text says something about, by their names in the proto. Engines
+// write zero for what they don't mean to change.
+std::vector<std::string> FieldsOfResources(const std::string& resources_json);
 
 // Names of capabilities(7) up to Linux 6.1, of setrlimit(2), and what mounts may be.
 bool IsCapability(const std::string& name);

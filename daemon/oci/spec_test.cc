@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "daemon/oci/documents.h"
+
 namespace sandboxd::daemon::oci {
 namespace {
 
@@ -137,18 +139,64 @@ TEST(SpecTest, WhatIsNotSupportedIsRefusedByName) {
   ASSERT_FALSE(limits.ok());
   EXPECT_EQ(limits.error().reason(), v1::ERROR_REASON_FEATURE_UNSUPPORTED);
   EXPECT_TRUE(HasViolation(limits.error(), "config.json:linux.intelRdt", "not supported"));
-  auto memory = ParseSpec(
-      With("\"resources\": {", "\"resources\": {\"memory\": {\"limit\": 1000000, \"swap\": -1}, "));
-  EXPECT_TRUE(HasViolation(memory.error(), "config.json:linux.resources.memory.limit", "limits"));
-  EXPECT_EQ(memory.error().violations().size(), 1u);
-  auto hooks = ParseSpec(
-      With("\"hostname\"", "\"hooks\": {\"prestart\": [{\"path\": \"/x\"}]}, \"hostname\""));
-  EXPECT_TRUE(HasViolation(hooks.error(), "config.json:hooks.prestart", "hooks"));
   auto join =
       ParseSpec(With("{\"type\": \"pid\"}", "{\"type\": \"pid\", \"path\": \"/proc/1/ns/pid\"}"));
   EXPECT_TRUE(HasViolation(join.error(), "config.json:linux.namespaces[0].path", "join"));
   auto fs = ParseSpec(With("\"type\": \"proc\", \"source\": \"proc\"", "\"type\": \"nfs\""));
   EXPECT_TRUE(HasViolation(fs.error(), "config.json:mounts[0].type", "nfs"));
+}
+
+TEST(SpecTest, LimitsAreRead) {
+  auto spec = ParseSpec(With("\"resources\": {", R"("cgroupsPath": "box/one", "resources": {
+      "memory": {"limit": 1000000, "swap": -1, "reservation": 5000},
+      "cpu": {"shares": 512, "quota": 150000, "period": 100000, "cpus": "0-1"},
+      "pids": {"limit": 7}, "blockIO": {"weight": 0},)"));
+  ASSERT_TRUE(spec.ok()) << spec.error().message();
+  EXPECT_EQ(spec->resources.memory_limit_bytes(), 1000000u);
+  EXPECT_EQ(spec->resources.memory_swap_bytes(), 0u);
+  EXPECT_EQ(spec->resources.memory_reservation_bytes(), 5000u);
+  EXPECT_EQ(spec->resources.cpu_shares(), 512u);
+  EXPECT_EQ(spec->resources.cpu_limit_millis(), 1500u);
+  EXPECT_EQ(spec->resources.cpuset_cpus(), "0-1");
+  EXPECT_EQ(spec->resources.pids_limit(), 7u);
+  EXPECT_EQ(spec->cgroups_path, "/box/one");
+}
+
+TEST(SpecTest, LimitsThatCantBeKeptAreRefused) {
+  auto spec = ParseSpec(With("\"resources\": {", R"("cgroupsPath": "system.slice:docker:abc",
+      "resources": {"memory": {"disableOOMKiller": true}, "blockIO": {"weight": 10},
+      "hugepageLimits": [{"pageSize": "2MB", "limit": 9}],)"));
+  ASSERT_FALSE(spec.ok());
+  const Error& e = spec.error();
+  EXPECT_EQ(e.reason(), v1::ERROR_REASON_FEATURE_UNSUPPORTED);
+  EXPECT_TRUE(HasViolation(e, "config.json:linux.cgroupsPath", "cgroupfs"));
+  EXPECT_TRUE(HasViolation(e, "config.json:linux.resources.memory.disableOOMKiller", "out-of"));
+  EXPECT_TRUE(HasViolation(e, "config.json:linux.resources.blockIO", "block"));
+  EXPECT_TRUE(HasViolation(e, "config.json:linux.resources.hugepageLimits", "huge"));
+  EXPECT_EQ(e.violations().size(), 4u);
+}
+
+TEST(SpecTest, HooksAndTheNetworkToJoinAreRead) {
+  auto spec = ParseSpec(
+      With("{\"type\": \"network\"}", "{\"type\": \"network\", \"path\": \"/run/netns/x\"}"));
+  ASSERT_TRUE(spec.ok()) << spec.error().message();
+  EXPECT_EQ(spec->network_namespace_path, "/run/netns/x");
+  auto hooks =
+      ParseSpec(With("\"hostname\"", R"("hooks": {"prestart": [{"path": "/x", "args": ["x"],
+      "timeout": 5}, {"path": "/y"}], "poststop": [{"path": "/z"}]}, "hostname")"));
+  ASSERT_TRUE(hooks.ok()) << hooks.error().message();
+  EXPECT_EQ(hooks->hooks, (std::vector<std::string>{"prestart", "poststop"}));
+  auto wrong = ParseSpec(
+      With("\"hostname\"", R"("hooks": {"prestart": [{"path": "x", "timeout": 0}]}, "hostname")"));
+  EXPECT_TRUE(HasViolation(wrong.error(), "config.json:hooks.prestart[0].path", "absolute"));
+  EXPECT_TRUE(HasViolation(wrong.error(), "config.json:hooks.prestart[0].timeout", "whole number"));
+}
+
+TEST(SpecTest, TheTemplateIsUnderstood) {
+  auto spec = ParseSpec(SpecTemplate());
+  ASSERT_TRUE(spec.ok()) << spec.error().message();
+  EXPECT_EQ(spec->root_path, "rootfs");
+  EXPECT_EQ(spec->notes, std::vector<std::string>());
 }
 
 TEST(SpecTest, AProcessAloneIsReadToo) {

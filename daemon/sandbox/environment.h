@@ -5,12 +5,14 @@
 
 #include <functional>
 #include <string>
+#include <vector>
 
 #include "daemon/loop/event_loop.h"
 #include "daemon/loop/worker_pool.h"
 #include "daemon/sandbox/event_log.h"
 #include "daemon/sandbox/platforms.h"
 #include "daemon/sandbox/state_store.h"
+#include "daemon/spawn/cgroup.h"
 #include "daemon/spawn/spawn.h"
 #include "platform/base/unique_fd.h"
 
@@ -41,6 +43,7 @@ struct Environment {
   PlatformTable& platforms;
   // Deletes a sandbox by id, from a worker; for auto_delete.
   std::function<void(const std::string& id)> delete_sandbox;
+  std::vector<CgroupHierarchy> cgroups = FindCgroupHierarchies();
 };
 
 }  // namespace sandboxd::daemon

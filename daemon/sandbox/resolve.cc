@@ -47,6 +47,12 @@ bool HasOption(const v1::Mount& mount, const std::string& name) {
 
 // Adds a mount to `out`; a bind mount becomes one of the gofer's.
 Outcome<void> AddMount(const v1::Mount& mount, const Caller& caller, ResolvedContainer& out) {
+  if (mount.type() == "cgroup") {
+    // Told rather than refused: every engine asks for it.
+    out.warnings.push_back("mounts: " + mount.destination() +
+                           ": there is no cgroup file system inside; it is left out");
+    return {};
+  }
   control::Mount& m = *out.create.add_mounts();
   m.set_destination(mount.destination());
   m.set_source(mount.source());
@@ -77,11 +83,25 @@ Outcome<void> ApplyBundle(const v1::ContainerSpec& spec, const Caller& caller,
     return Error::Fields({{"config.json:process", "is missing, and the request names no program"}},
                          v1::ERROR_REASON_BUNDLE_INVALID);
   }
+  if (!bundle.hooks.empty() && !spec.hooks_by_caller()) {
+    return Error::Fields(
+        {{"config.json:hooks." + bundle.hooks[0],
+          "the daemon runs no program of a caller's; sandboxd-oci runs hooks, or a "
+          "client that says hooks_by_caller"}},
+        v1::ERROR_REASON_FEATURE_UNSUPPORTED);
+  }
   out.init_spec = std::move(bundle.process);
   out.root.path =
       bundle.root_path[0] == '/' ? bundle.root_path : spec.bundle_path() + "/" + bundle.root_path;
   out.root.readonly = bundle.root_readonly;
   out.warnings = std::move(bundle.notes);
+  out.resources = std::move(bundle.resources);
+  out.cgroups_path = std::move(bundle.cgroups_path);
+  if (!bundle.network_namespace_path.empty()) {
+    out.warnings.push_back(
+        "linux.namespaces: the network namespace " + bundle.network_namespace_path +
+        " is not joined: the sandbox has a loopback of its own and nothing else");
+  }
   out.create.set_hostname(bundle.hostname);
   out.create.set_domainname(bundle.domainname);
   for (const auto& [key, value] : bundle.sysctl) (*out.create.mutable_sysctl())[key] = value;
@@ -130,6 +150,8 @@ Outcome<ResolvedContainer> ResolveContainer(const v1::CreateSandboxRequest& requ
   for (const auto& [key, value] : request.annotations()) {
     (*out.create.mutable_annotations())[key] = value;
   }
+  out.resources.MergeFrom(request.spec().resources());
+  if (!request.spec().cgroups_path().empty()) out.cgroups_path = request.spec().cgroups_path();
   out.create.set_root_readonly(out.root.readonly);
   out.stdio = EffectiveStdio(spec.stdio(), out.init_spec.terminal());
   *out.create.mutable_process() = ToControl(out.init_spec);

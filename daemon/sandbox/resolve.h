@@ -29,6 +29,8 @@ struct ResolvedContainer {
   v1::StdioSpec stdio;
   GoferSource root;
   std::vector<GoferSource> binds;
+  v1::Resources resources;
+  std::string cgroups_path;  // empty: none was named
   std::vector<std::string> warnings;
 };
 
@@ -42,6 +44,7 @@ Outcome<void> ValidateCreate(const v1::CreateSandboxRequest& request);
 Outcome<ResolvedContainer> ResolveContainer(const v1::CreateSandboxRequest& request,
                                             const std::string& sandbox_id, const Caller& caller);
 
+Outcome<void> ValidateResources(const v1::Resources& resources);
 Outcome<void> ValidateExec(const v1::ExecRequest& request);
 // What `request` says, completed from the init process's spec.
 v1::ProcessSpec CompleteExec(const v1::ExecRequest& request, const v1::ProcessSpec& init_spec);

@@ -77,10 +77,27 @@ TEST_F(ResolveTest, EveryWrongFieldIsFound) {
 
 TEST_F(ResolveTest, WhatIsNotSupportedIsRefusedRatherThanIgnored) {
   auto request = Rootfs();
-  request.mutable_spec()->mutable_resources()->set_memory_limit_bytes(1);
+  *request.mutable_spec()->add_containers() = request.spec().containers(0);
   const auto outcome = ValidateCreate(request);
   ASSERT_FALSE(outcome.ok());
   EXPECT_EQ(outcome.error().reason(), v1::ERROR_REASON_FEATURE_UNSUPPORTED);
+}
+
+TEST_F(ResolveTest, LimitsThatMakeNoSenseAreNamed) {
+  auto request = Rootfs();
+  v1::Resources& r = *request.mutable_spec()->mutable_resources();
+  r.set_memory_limit_bytes(1000);
+  r.set_memory_swap_bytes(999);
+  r.set_cpu_weight(1);
+  r.set_cpu_shares(2);
+  r.set_cpuset_cpus("all");
+  request.mutable_spec()->set_cgroups_path("/a/../b");
+  const auto outcome = ValidateCreate(request);
+  ASSERT_FALSE(outcome.ok());
+  for (const char* field : {"resources.memory_swap_bytes", "resources.cpu_shares",
+                            "resources.cpuset", "cgroups_path"}) {
+    EXPECT_TRUE(Names(outcome.error(), std::string("spec.") + field)) << field;
+  }
 }
 
 TEST_F(ResolveTest, ARootfsNeedsNoMoreThanACommand) {

@@ -17,6 +17,7 @@
 #include "daemon/sandbox/environment.h"
 #include "daemon/sandbox/process_streams.h"
 #include "daemon/sandbox/resolve.h"
+#include "daemon/spawn/cgroup.h"
 #include "platform/base/ref.h"
 #include "proto/sandboxd/v1/process.pb.h"
 #include "proto/sandboxd/v1/sandbox.pb.h"
@@ -48,6 +49,10 @@ class Sandbox : public RefCounted {
   Outcome<v1::Process> Exec(CallContext& context, const v1::ExecRequest& request);
   Outcome<std::vector<v1::Process>> ListProcesses(CallContext& context);
   Outcome<void> DeleteProcess(CallContext& context, const v1::ProcessRef& ref, bool* existed);
+  Outcome<void> Pause(CallContext& context);
+  Outcome<void> Resume(CallContext& context);
+  Outcome<void> Update(CallContext& context, const v1::UpdateSandboxRequest& request);
+  Outcome<v1::SandboxStats> Stats(CallContext& context);
   // After success the sandbox is gone but for this object.
   Outcome<void> Delete(CallContext& context, bool force);
   // Waits until a Create that is at work is done.
@@ -113,6 +118,14 @@ class Sandbox : public RefCounted {
   Error ExplainStart(const Error& error);
   void Supervise();
 
+  // sandbox_limits.cc
+  Outcome<void> PrepareCgroup(const ResolvedContainer& container);
+  Outcome<void> PutIntoCgroup(const ProcessIdentity& identity);
+  Outcome<void> SendTaskLimit(CallContext& context, const v1::Resources& resources);
+  Outcome<void> SetFrozen(CallContext& context, bool frozen);
+  void RemoveCgroup();
+  void NoteOutOfMemory(v1::ExitStatus* exit) const;
+
   // sandbox_events.cc: the loop's thread
   void OnEvent(const control::Event& event);
   void OnChannelLost(const std::string& why);
@@ -165,6 +178,7 @@ class Sandbox : public RefCounted {
   bool kernel_expected_to_end_ GUARDED_BY(mutex_) = false;
   std::string kernel_end_cause_ GUARDED_BY(mutex_);  // why we killed it
   std::vector<Gofer> gofers_ GUARDED_BY(mutex_);
+  Cgroup cgroup_ GUARDED_BY(mutex_);  // invalid: none was asked for
   bool save_scheduled_ GUARDED_BY(mutex_) = false;
   bool exit_reported_ GUARDED_BY(mutex_) = false;
   bool auto_delete_started_ GUARDED_BY(mutex_) = false;

@@ -28,7 +28,11 @@ Sandbox::Sandbox(Environment& env, const state::SandboxRecord& record)
     entries_[entry.info.id()] = std::move(entry);
     entry_order_.push_back(p.process().id());
   }
+  *view_.mutable_resources() = record.resources();
   if (record.boot_id() != BootId()) return;
+  cgroup_ =
+      Cgroup::Adopt(env.cgroups, {view_.cgroup_folders().begin(), view_.cgroup_folders().end()},
+                    {record.cgroups_made().begin(), record.cgroups_made().end()});
   if (auto kernel = ProcessHandle::Adopt(IdentityOf(record.kernel()))) kernel_ = std::move(*kernel);
   for (const state::HostProcess& g : record.gofers()) {
     if (auto gofer = ProcessHandle::Adopt(IdentityOf(g)))
@@ -47,6 +51,7 @@ bool Sandbox::Adopt() {
   }
   if (half_made) {
     KillEverything();
+    RemoveCgroup();
     if (auto removed = env_.store.Remove(id_); !removed.ok()) {
       DAEMON_LOG(kError) << "sandbox " << id_ << ": " << removed.error().message();
     }

@@ -102,8 +102,12 @@ Outcome<void> Sandbox::Prepare(CallContext& context, const v1::CreateSandboxRequ
     kernel_expected_to_end_ = true;
   }
   KillEverything();
-  if (auto removed = env_.store.Remove(id_); !removed.ok()) {
-    DAEMON_LOG(kError) << "sandbox " << id_ << ": " << removed.error().message();
+  RemoveCgroup();
+  {
+    MutexLock save_lock(save_mutex_);  // a Save that began before ends before
+    if (auto removed = env_.store.Remove(id_); !removed.ok()) {
+      DAEMON_LOG(kError) << "sandbox " << id_ << ": " << removed.error().message();
+    }
   }
   MutexLock lock(mutex_);
   gone_ = true;
@@ -148,12 +152,14 @@ Outcome<void> Sandbox::PrepareSteps(CallContext& context, const v1::CreateSandbo
     entries_[container_] = std::move(init);
     entry_order_.push_back(container_);
   }
+  TRY(PrepareCgroup(launch.container));
   TRY(StartGofers(launch));
   TRY(context.Check());
   TRY(StartKernel(launch));
   if (auto connected = ConnectKernel(context, launch); !connected.ok()) {
     return ExplainStart(connected.error());
   }
+  TRY(SendTaskLimit(context, launch.container.resources));
   if (auto sent = SendContainer(context, launch); !sent.ok()) return ExplainStart(sent.error());
   TRY(context.Check());
   Supervise();
@@ -201,7 +207,8 @@ Outcome<void> Sandbox::StartGofers(Launch& launch) {
     state::HostProcess& gofer = *record.add_gofers();
     gofer.set_pid(identity.pid);
     gofer.set_start_ticks(identity.start_ticks);
-    return env_.store.Save(id_, record, Durability::kProcessCrash);
+    TRY(env_.store.Save(id_, record, Durability::kProcessCrash));
+    return PutIntoCgroup(identity);
   };
   auto gofer = SpawnGofer(request);
   if (!gofer.ok()) {
@@ -231,7 +238,8 @@ Outcome<void> Sandbox::StartKernel(Launch& launch) {
     }
     record.mutable_kernel()->set_pid(identity.pid);
     record.mutable_kernel()->set_start_ticks(identity.start_ticks);
-    return env_.store.Save(id_, record, Durability::kProcessCrash);
+    TRY(env_.store.Save(id_, record, Durability::kProcessCrash));
+    return PutIntoCgroup(identity);
   };
   auto kernel = SpawnKernel(request);
   if (!kernel.ok()) {

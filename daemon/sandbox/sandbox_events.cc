@@ -72,7 +72,9 @@ std::vector<Sandbox::Waiter> Sandbox::TakeWaiters(const std::string& process_id)
   return out;
 }
 
-void Sandbox::ProcessExited(const std::string& process_id, const v1::ExitStatus& exit) {
+void Sandbox::ProcessExited(const std::string& process_id, const v1::ExitStatus& status) {
+  v1::ExitStatus exit = status;
+  NoteOutOfMemory(&exit);
   std::vector<Waiter> waiters;
   Ref<ProcessStreams> streams;
   v1::WaitProcessResponse response;

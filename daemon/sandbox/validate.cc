@@ -102,6 +102,31 @@ void CheckMount(Checker& c, const v1::Mount& mount, const std::string& field) {
   }
 }
 
+void CheckResources(Checker& c, const v1::Resources& r, const std::string& field) {
+  c.Require(r.cpu_weight() <= 10000, field + ".cpu_weight", "must be from 1 to 10000");
+  c.Require(r.cpu_shares() == 0 || (r.cpu_shares() >= 2 && r.cpu_shares() <= 262144),
+            field + ".cpu_shares", "must be from 2 to 262144");
+  c.Require(r.cpu_weight() == 0 || r.cpu_shares() == 0, field + ".cpu_shares",
+            "can't be given together with cpu_weight");
+  c.Require(r.cpu_period_us() == 0 || (r.cpu_period_us() >= 1000 && r.cpu_period_us() <= 1000000),
+            field + ".cpu_period_us", "must be from 1000 to 1000000");
+  c.Require(r.memory_swap_bytes() == 0 || r.memory_swap_bytes() >= r.memory_limit_bytes(),
+            field + ".memory_swap_bytes",
+            "is memory and swap together, so it can't be below memory_limit_bytes");
+  constexpr uint64_t kMost = uint64_t{1} << 60;
+  for (uint64_t bytes :
+       {r.memory_limit_bytes(), r.memory_reservation_bytes(), r.memory_swap_bytes()}) {
+    c.Require(bytes <= kMost, field, "more bytes than there can be");
+  }
+  c.Require(r.cpu_limit_millis() <= 10'000'000, field + ".cpu_limit_millis",
+            "must be at most 10000000");
+  c.Require(r.pids_limit() <= (1u << 22), field + ".pids_limit", "must be at most 4194304");
+  for (const std::string* list : {&r.cpuset_cpus(), &r.cpuset_mems()}) {
+    c.Require(list->find_first_not_of("0123456789,-") == std::string::npos, field + ".cpuset",
+              "must be a list like 0-3,7");
+  }
+}
+
 void CheckContainer(Checker& c, const v1::ContainerSpec& spec, const std::string& field) {
   c.Require(spec.name().empty() || IsValidId(spec.name()), field + ".name",
             "must be up to 128 letters, digits, \"_\", \".\" and \"-\", beginning with a letter or "
@@ -184,11 +209,20 @@ Outcome<void> ValidateCreate(const v1::CreateSandboxRequest& request) {
   c.Require(spec.containers_size() > 0, "spec.containers", "needs one");
   c.Unsupported(spec.containers_size() > 1, "spec.containers",
                 "more than one container is not supported yet");
-  c.Unsupported(spec.resources().ByteSizeLong() > 0, "spec.resources",
-                "limits are not supported yet");
+  CheckResources(c, spec.resources(), "spec.resources");
+  const std::string& cgroup = spec.cgroups_path();
+  c.Require(cgroup.empty() || (cgroup[0] == '/' && !HasZeroByte(cgroup) &&
+                               (cgroup + "/").find("/../") == std::string::npos),
+            "spec.cgroups_path", "must begin with \"/\" and have no \"..\"");
   for (int i = 0; i < spec.containers_size(); ++i) {
     CheckContainer(c, spec.containers(i), "spec.containers[" + std::to_string(i) + "]");
   }
+  return c.Result();
+}
+
+Outcome<void> ValidateResources(const v1::Resources& resources) {
+  Checker c;
+  CheckResources(c, resources, "resources");
   return c.Result();
 }
 

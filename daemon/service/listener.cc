@@ -95,7 +95,7 @@ Outcome<std::unique_ptr<Listener>> Listener::Create(const std::string& address_t
   ::umask(old_mask);
   if (bound != 0) return ListenError(path, bind_error);
   // Owns the file from here on.
-  std::unique_ptr<Listener> listener(new Listener(path, std::move(fd)));
+  std::unique_ptr<Listener> listener(new Listener(path, std::move(fd), File::kOurs));
   if (!group.empty()) {
     const gid_t gid = TRY(GroupId(group));
     if (::chown(path.c_str(), static_cast<uid_t>(-1), gid) != 0) {
@@ -106,9 +106,27 @@ Outcome<std::unique_ptr<Listener>> Listener::Create(const std::string& address_t
   return listener;
 }
 
+Outcome<std::unique_ptr<Listener>> Listener::Adopt(UniqueFd socket) {
+  sockaddr_un address{};
+  socklen_t size = sizeof address;
+  int listens = 0;
+  socklen_t listens_size = sizeof listens;
+  if (::getsockname(socket.get(), reinterpret_cast<sockaddr*>(&address), &size) != 0 ||
+      address.sun_family != AF_UNIX || address.sun_path[0] != '/' ||
+      ::getsockopt(socket.get(), SOL_SOCKET, SO_ACCEPTCONN, &listens, &listens_size) != 0 ||
+      listens == 0) {
+    return Error::Internal(
+        "a descriptor that was handed over is no unix socket that listens at a path");
+  }
+  const int flags = ::fcntl(socket.get(), F_GETFL);
+  ::fcntl(socket.get(), F_SETFL, flags | O_NONBLOCK);
+  return std::unique_ptr<Listener>(
+      new Listener(address.sun_path, std::move(socket), File::kTheirs));
+}
+
 Listener::~Listener() {
   if (loop_ != nullptr) loop_->PostAndWait([this] { loop_->Remove(socket_.get()); });
-  ::unlink(path_.c_str());
+  if (file_ == File::kOurs) ::unlink(path_.c_str());
 }
 
 void Listener::Start(EventLoop& loop, OnConnection on_connection) {

@@ -44,6 +44,8 @@ class Listener {
   // stale socket is replaced, one in use is an error.
   static Outcome<std::unique_ptr<Listener>> Create(const std::string& address,
                                                    const std::string& group = "");
+  // A socket that listens already and is somebody else's to remove (systemd's).
+  static Outcome<std::unique_ptr<Listener>> Adopt(UniqueFd socket);
   ~Listener();
 
   // `on_connection` is called on the loop's thread.
@@ -51,13 +53,15 @@ class Listener {
   const std::string& path() const { return path_; }
 
  private:
-  Listener(std::string path, UniqueFd socket)
-      : path_(std::move(path)), socket_(std::move(socket)) {}
+  enum class File { kOurs, kTheirs };
+  Listener(std::string path, UniqueFd socket, File file)
+      : path_(std::move(path)), socket_(std::move(socket)), file_(file) {}
   void Accept();
   bool Allowed(int fd, const Caller& caller) const;
 
   const std::string path_;
   UniqueFd socket_;
+  const File file_;
   EventLoop* loop_ = nullptr;  // outlives us
   OnConnection on_connection_;
 };

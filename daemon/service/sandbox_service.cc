@@ -92,18 +92,56 @@ grpc::ServerWriteReactor<v1::SandboxEvent>* SandboxServiceImpl::Watch(
   return StartWatch(context_, *call, *request);
 }
 
-Unary* SandboxServiceImpl::Pause(Call* call, const v1::PauseSandboxRequest*, v1::Sandbox*) {
-  return Refuse(call, NotImplemented("Pause"));
+Unary* SandboxServiceImpl::Pause(Call* call, const v1::PauseSandboxRequest* request,
+                                 v1::Sandbox* response) {
+  return UnaryCall<v1::PauseSandboxRequest, v1::Sandbox>::Run(
+      context_, *call, request, response,
+      [this](CallContext& context, const Caller&, const auto& request,
+             auto* response) -> Outcome<void> {
+        Ref<Sandbox> sandbox = TRY(context_.manager.Find(request.id()));
+        TRY(sandbox->Pause(context));
+        *response = sandbox->Snapshot();
+        return {};
+      });
 }
-Unary* SandboxServiceImpl::Resume(Call* call, const v1::ResumeSandboxRequest*, v1::Sandbox*) {
-  return Refuse(call, NotImplemented("Resume"));
+
+Unary* SandboxServiceImpl::Resume(Call* call, const v1::ResumeSandboxRequest* request,
+                                  v1::Sandbox* response) {
+  return UnaryCall<v1::ResumeSandboxRequest, v1::Sandbox>::Run(
+      context_, *call, request, response,
+      [this](CallContext& context, const Caller&, const auto& request,
+             auto* response) -> Outcome<void> {
+        Ref<Sandbox> sandbox = TRY(context_.manager.Find(request.id()));
+        TRY(sandbox->Resume(context));
+        *response = sandbox->Snapshot();
+        return {};
+      });
 }
-Unary* SandboxServiceImpl::Update(Call* call, const v1::UpdateSandboxRequest*, v1::Sandbox*) {
-  return Refuse(call, NotImplemented("Update"));
+
+Unary* SandboxServiceImpl::Update(Call* call, const v1::UpdateSandboxRequest* request,
+                                  v1::Sandbox* response) {
+  return UnaryCall<v1::UpdateSandboxRequest, v1::Sandbox>::Run(
+      context_, *call, request, response,
+      [this](CallContext& context, const Caller&, const auto& request,
+             auto* response) -> Outcome<void> {
+        Ref<Sandbox> sandbox = TRY(context_.manager.Find(request.id()));
+        TRY(sandbox->Update(context, request));
+        *response = sandbox->Snapshot();
+        return {};
+      });
 }
-Unary* SandboxServiceImpl::Stats(Call* call, const v1::StatsSandboxRequest*, v1::SandboxStats*) {
-  return Refuse(call, NotImplemented("Stats"));
+
+Unary* SandboxServiceImpl::Stats(Call* call, const v1::StatsSandboxRequest* request,
+                                 v1::SandboxStats* response) {
+  return UnaryCall<v1::StatsSandboxRequest, v1::SandboxStats>::Run(
+      context_, *call, request, response,
+      [this](CallContext& context, const Caller&, const auto& request,
+             auto* response) -> Outcome<void> {
+        *response = TRY(TRY(context_.manager.Find(request.id()))->Stats(context));
+        return {};
+      });
 }
+
 Unary* SandboxServiceImpl::Clone(Call* call, const v1::CloneSandboxRequest*, v1::Sandbox*) {
   return Refuse(call, NotImplemented("Clone"));
 }

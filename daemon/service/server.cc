@@ -32,7 +32,8 @@ void LogPlatforms(PlatformTable& platforms) {
 struct Server::Parts {
   Parts(std::unique_ptr<StateStore> state, Settings settings)
       : store(std::move(state)),
-        env{std::move(settings), loop, workers, *store, events, platforms, {}},
+        env{std::move(settings),    loop, workers, *store, events, platforms, {},
+            FindCgroupHierarchies()},
         manager(env),
         context{env, manager, connections},
         sandboxes(context),
@@ -70,12 +71,21 @@ Server::~Server() {
   parts_->server->Wait();
 }
 
+void Server::Ping() {
+  parts_->loop.PostAndWait([] {});
+}
+
+bool Server::HasSandboxes() const { return !parts_->manager.All().empty(); }
+
 Outcome<std::unique_ptr<Server>> Server::Start(ServerOptions options) {
   auto store = TRY(StateStore::Open(options.state_dir));
   auto parts = std::make_unique<Parts>(std::move(store), std::move(options.settings));
   std::vector<std::unique_ptr<Listener>> listeners;
   for (const std::string& address : options.listen) {
     listeners.push_back(TRY(Listener::Create(address, options.group)));
+  }
+  for (UniqueFd& fd : options.inherited) {
+    listeners.push_back(TRY(Listener::Adopt(std::move(fd))));
   }
   parts->manager.AdoptAll();
   LogPlatforms(parts->platforms);

@@ -12,6 +12,7 @@ namespace sandboxd::daemon {
 struct ServerOptions {
   std::string state_dir;
   std::vector<std::string> listen;  // "unix:///path"
+  std::vector<UniqueFd> inherited;  // sockets that listen already
   std::string group;                // of the sockets; empty: the daemon's
   Settings settings;
 };
@@ -22,6 +23,9 @@ class Server {
   static Outcome<std::unique_ptr<Server>> Start(ServerOptions options);
   // Ends the calls; sandboxes run on.
   ~Server();
+  bool HasSandboxes() const;
+  // Returns once the event loop has turned.
+  void Ping();
 
  private:
   struct Parts;
