@@ -53,13 +53,18 @@ bazel_run() {
   bazel "$@"
 }
 
-# The programs that make up an installation: label, and where it goes under a prefix.
+# The programs that make up an installation: label, and where it goes under a prefix. With WITH_INTEGRATIONS set also those for
+# container engines.
 installed_programs() {
   cat <<'END'
 //daemon:sandboxd bin/sandboxd
 //client/cli:sandboxctl bin/sandboxctl
 //kernel/boot:sandbox-kernel libexec/sandboxd/sandbox-kernel
 //gofer/server:sandbox-gofer libexec/sandboxd/sandbox-gofer
+END
+  [ -z "${WITH_INTEGRATIONS:-}" ] || cat <<'END'
+//tools/oci:sandboxd-oci bin/sandboxd-oci
+//tools/shim:containerd-shim-sandboxd-v1 bin/containerd-shim-sandboxd-v1
 END
 }
 
