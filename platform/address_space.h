@@ -33,6 +33,19 @@ struct Backing {
   bool populate = false;    // MAP_POPULATE
 };
 
+// Gives a platform room for pages of its own among the application's, near to code of the
+// application's (kernel/mm implements it).
+class RoomKeeper {
+ public:
+  // A free page of which at least a part lies in `window`. From now on, and in copies of the
+  // address space, nothing can be mapped there, and unmapping spares it. Any thread that holds no
+  // lock of rank kMm or above. ENOMEM.
+  virtual Result<UserAddr> Reserve(AddrRange window) = 0;
+
+ protected:
+  ~RoomKeeper() = default;
+};
+
 // Methods that take `by` run host calls on that context's stub thread: call them on the thread that
 // owns `by`, which is bound to this address space. Ranges are page-aligned and inside
 // [kApplicationStart, kApplicationEnd). Different contexts may call at the same time; ordering
@@ -68,6 +81,10 @@ class AddressSpace : public RefCounted {
   virtual size_t CopyIn(UserAddr src, Bytes dst);
   virtual size_t CopyOut(UserAddr dst, ConstBytes src);
 
+  // Before application code runs; the keeper stays as long as it does.
+  void set_room_keeper(RoomKeeper* keeper) { room_keeper_ = keeper; }
+  RoomKeeper* room_keeper() const { return room_keeper_; }
+
   // The stub's process id in our pid namespace. For /proc figures (rss, cpu time) and tests.
   pid_t host_pid() const { return host_pid_; }
 
@@ -86,6 +103,9 @@ class AddressSpace : public RefCounted {
                                    uint64_t a5 = 0);
 
   pid_t host_pid_;
+
+ private:
+  RoomKeeper* room_keeper_ = nullptr;
 };
 
 }  // namespace sandboxd::platform

@@ -50,6 +50,14 @@ class Context {
   // Makes a Switch that is under way, or else the next one, return soon with kInterrupt (if nothing
   // else stops it first). Any thread; never blocks. Interrupts that meet are one.
   virtual void Interrupt() = 0;
+  // The same for an application that is to end whatever it does: if it keeps the interrupt away
+  // from itself, its Switch returns kDead in the end. Any thread; never blocks.
+  virtual void InterruptToEnd() { Interrupt(); }
+
+  // The owner is about to sleep until something happens elsewhere, or it is awake again: in between
+  // this context needs no processor. Begins awake.
+  virtual void Rest() {}
+  virtual void Wake() {}
 
   // Vector and floating-point state in the processor's XSAVE format (uncompacted), as in
   // NT_X86_XSTATE.

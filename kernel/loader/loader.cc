@@ -26,6 +26,9 @@ constexpr size_t kMaxComm = 15;
 constexpr uint64_t kPieBase = PageRoundDown(platform::kApplicationEnd.value / 3 * 2);
 constexpr uint64_t kPieEntropy = kPageSize << 28;
 constexpr uint64_t kBrkEntropy = 32 << 20;
+// Between a program and its heap: what a platform that patches code wants within reach of it
+// (systrap/call_site_x86_64.h) lies here and not in the way of the heap.
+constexpr uint64_t kBrkGap = 0x5000'0000;
 constexpr uint64_t kStackJitter = 8192;
 
 class Loading {
@@ -163,7 +166,7 @@ class Loading {
   }
 
   void SetBreak(const ElfImage& program, uint64_t bias) {
-    UserAddr start = program.span.end + bias;
+    UserAddr start = program.span.end + bias + kBrkGap;
     // A static position-independent program lies among the libraries, where there is no room to
     // grow.
     if (program.relocatable && !program.interpreter) start = UserAddr(kPieBase);

@@ -88,11 +88,12 @@ bool IsData(const Vma& vma) {
 }  // namespace
 
 MemoryManager::MemoryManager(Ref<platform::AddressSpace> as)
-    : as_(std::move(as)),
-      id_(NextId()),
-      mmap_base_(kApplicationEnd - kStackEntropy - kMinMmapGap) {}
+    : as_(std::move(as)), id_(NextId()), mmap_base_(kApplicationEnd - kStackEntropy - kMinMmapGap) {
+  as_->set_room_keeper(this);
+}
 
-MemoryManager::~MemoryManager() = default;
+// No code runs any more in an address space whose map goes away.
+MemoryManager::~MemoryManager() { as_->set_room_keeper(nullptr); }
 
 Result<Ref<MemoryManager>> MemoryManager::Create(Ref<platform::AddressSpace> as,
                                                  const platform::VdsoLayout& vdso) {
@@ -140,7 +141,7 @@ Result<UserAddr> MemoryManager::ChoosePlace(const MmapRequest& r, uint64_t lengt
   if (IsFixed(r.flags)) {
     AddrRange range{r.addr, r.addr + length};
     if ((r.flags & MAP_FIXED_NOREPLACE) != 0 && vmas_.Overlaps(range)) return Errno::kEEXIST;
-    if (range.end > kApplicationEnd) return Errno::kENOMEM;
+    if (range.end > kApplicationEnd || ReservedIn(range) != nullptr) return Errno::kENOMEM;
     return r.addr;
   }
   // A hint is taken if there is room.
@@ -149,7 +150,7 @@ Result<UserAddr> MemoryManager::ChoosePlace(const MmapRequest& r, uint64_t lengt
     UserAddr hint = std::max(UserAddr(*rounded), kMmapMinAddr);
     bool in_low = hint + length <= kLow32.end || (r.flags & MAP_32BIT) == 0;
     if (hint < kApplicationEnd && length <= kApplicationEnd - hint && in_low &&
-        !vmas_.Overlaps({hint, hint + length})) {
+        !vmas_.Overlaps({hint, hint + length}) && ReservedIn({hint, hint + length}) == nullptr) {
       const Vma* above = vmas_.FindFrom(hint);
       bool guarded = above != nullptr && above->grows_down &&
                      above->range.start - (hint + length) < kStackGuardGap;
@@ -158,10 +159,10 @@ Result<UserAddr> MemoryManager::ChoosePlace(const MmapRequest& r, uint64_t lengt
   }
   std::optional<UserAddr> place;
   if ((r.flags & MAP_32BIT) != 0) {
-    place = vmas_.FindBottomUp(length, kLow32.start, kLow32.end);
+    place = FindBottomUp(length, kLow32.start, kLow32.end);
   } else {
-    place = vmas_.FindTopDown(length, kMmapMinAddr, mmap_base_);
-    if (!place) place = vmas_.FindBottomUp(length, mmap_base_, kApplicationEnd);
+    place = FindTopDown(length, kMmapMinAddr, mmap_base_);
+    if (!place) place = FindBottomUp(length, mmap_base_, kApplicationEnd);
   }
   if (!place) return Errno::kENOMEM;
   return *place;
@@ -333,6 +334,7 @@ Result<Ref<MemoryManager>> MemoryManager::Fork(platform::Context& by) {
     }
     child->layout_ = layout_;
     child->mmap_base_ = mmap_base_;
+    child->reserved_ = reserved_;
     child->peak_bytes_ = child->vmas_.totals().total;
     child->dumpable_ = dumpable_;
     child->executable_ = executable_;

@@ -54,7 +54,7 @@ struct SharedKey {
   auto operator<=>(const SharedKey&) const = default;
 };
 
-class MemoryManager : public RefCounted {
+class MemoryManager final : public RefCounted, private platform::RoomKeeper {
  public:
   // An empty map over a fresh address space. `vdso` is listed as special mappings.
   static Result<Ref<MemoryManager>> Create(Ref<platform::AddressSpace> as,
@@ -138,6 +138,15 @@ class MemoryManager : public RefCounted {
   explicit MemoryManager(Ref<platform::AddressSpace> as);
   ~MemoryManager() override;
 
+  Result<UserAddr> Reserve(AddrRange window) override;
+  // The lowest page of the platform's in `range`, or null.
+  const UserAddr* ReservedIn(AddrRange range) const REQUIRES(mutex_);
+  // As VmaSet's, but none of the platform's pages is in it.
+  std::optional<UserAddr> FindTopDown(uint64_t length, UserAddr low, UserAddr high) const
+      REQUIRES(mutex_);
+  std::optional<UserAddr> FindBottomUp(uint64_t length, UserAddr low, UserAddr high) const
+      REQUIRES(mutex_);
+
   Result<UserAddr> ChoosePlace(const MmapRequest& request, uint64_t length) const REQUIRES(mutex_);
   Result<void> CheckRoom(uint64_t more, bool is_data, const MemoryLimits& limits) const
       REQUIRES(mutex_);
@@ -167,6 +176,8 @@ class MemoryManager : public RefCounted {
   // Host calls of the owning context are made with mutex_ held: they touch only the stub, never
   // another lock (exception to "no lock across Switch", stated here).
   VmaSet vmas_ GUARDED_BY(mutex_);
+  // The platform's own pages, ascending. To the application they are addresses that it can't have.
+  std::vector<UserAddr> reserved_ GUARDED_BY(mutex_);
   Layout layout_ GUARDED_BY(mutex_);
   UserAddr mmap_base_ GUARDED_BY(mutex_);  // new mappings are placed below
   uint64_t peak_bytes_ GUARDED_BY(mutex_) = 0;

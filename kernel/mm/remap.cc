@@ -123,7 +123,7 @@ Result<UserAddr> MemoryManager::Mremap(platform::Context& by, UserAddr old_addr,
         return Errno::kEINVAL;
       }
       if (new_addr < kMmapMinAddr) return Errno::kEPERM;
-      if (target.end > kApplicationEnd) return Errno::kENOMEM;
+      if (target.end > kApplicationEnd || ReservedIn(target) != nullptr) return Errno::kENOMEM;
     }
     if (vmas_.size() + 2 >= kMaxMapCount - 3) return Errno::kENOMEM;
     if (fixed) TRY(UnmapLocked(by, {new_addr, new_addr + move.new_length}, dropped));
@@ -156,7 +156,8 @@ Result<UserAddr> MemoryManager::Mremap(platform::Context& by, UserAddr old_addr,
   if (move.old_length != 0 && move.from + move.old_length == move.vma.range.end &&
       move.growth() <= kApplicationEnd - move.vma.range.end) {
     AddrRange added{move.vma.range.end, move.from + move.new_length};
-    if (!vmas_.Overlaps(added) && GrowInPlace(by, move).ok()) return old_addr;
+    const bool free = !vmas_.Overlaps(added) && ReservedIn(added) == nullptr;
+    if (free && GrowInPlace(by, move).ok()) return old_addr;
   }
   if (!may_move) return Errno::kENOMEM;
   if (vmas_.size() + 2 >= kMaxMapCount - 3) return Errno::kENOMEM;
@@ -185,6 +186,7 @@ UserAddr MemoryManager::Brk(platform::Context& by, UserAddr addr, const MemoryLi
       uint64_t gap = above->grows_down ? kStackGuardGap : kPageSize;
       if (above->range.start < new_end + gap) return before;
     }
+    if (ReservedIn(added) != nullptr) return before;
     Vma vma;
     vma.range = added;
     vma.prot = PROT_READ | PROT_WRITE;

@@ -262,7 +262,10 @@ class Task final : public RefCounted, public vfs::Caller, public wait::Blocker {
   void RestartSyscall(const signal::SigAction* action);
   void FlushDeferredSignals();
   void SetMaskLocked(signal::SigSet mask) REQUIRES(group_->signal_mutex_);
-  void Poke();
+  void Poke() { PokeBy(&platform::Context::Interrupt); }
+  // Likewise, for a task that is to end and may not want to.
+  void PokeToEnd() { PokeBy(&platform::Context::InterruptToEnd); }
+  void PokeBy(void (platform::Context::*interrupt)());
 
   // --- the end (task_exit.cc), own thread ---
   void ReleaseMemory();  // exit and exec: words that say the old program is gone, vfork

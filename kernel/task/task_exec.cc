@@ -131,7 +131,7 @@ struct ExecOps {
         other->kill_ = true;
         if (std::exchange(other->must_stop_, false)) group.CountStoppedLocked();
         other->stopped_ = false;
-        other->Poke();
+        other->PokeToEnd();
       }
     }
     Result<void> alone = task.BlockKillable(

@@ -171,7 +171,7 @@ void Task::HandleFault(const platform::Stop::Fault& fault) {
 
 void Task::Interrupt() { Poke(); }
 
-void Task::Poke() {
+void Task::PokeBy(void (platform::Context::*interrupt)()) {
   // Release: what we were told to look at was written before. The single modification order of
   // word_ decides who goes first: either the task sees kInterrupted before it sleeps or switches,
   // or we see that it does.
@@ -179,7 +179,7 @@ void Task::Poke() {
   if ((before & kSleeping) != 0) FutexWakeOne(word_);
   if ((before & kInApplication) != 0) {
     MutexLock lock(task_mutex_);
-    if (interruptible_ != nullptr) interruptible_->Interrupt();
+    if (interruptible_ != nullptr) (interruptible_->*interrupt)();
   }
 }
 
@@ -195,10 +195,12 @@ bool Task::SleepOnWord(uint32_t wake_bits, wait::Deadline deadline) {
     kernel_.runnable_count.fetch_sub(1, std::memory_order_relaxed);
     kernel_.context_switches.fetch_add(1, std::memory_order_relaxed);
     switches_.fetch_add(1, std::memory_order_relaxed);
+    if (context_ != nullptr) context_->Rest();
     while ((value & wake_bits) == 0 && in_time) {
       in_time = FutexWait(word_, value, deadline) != ETIMEDOUT;
       value = word_.load(std::memory_order_acquire);
     }
+    if (context_ != nullptr) context_->Wake();
     kernel_.runnable_count.fetch_add(1, std::memory_order_relaxed);
   }
   word_.fetch_and(~kSleeping, std::memory_order_acq_rel);

@@ -175,7 +175,7 @@ void ThreadGroup::KillLocked(const ExitStatus& status) {
     task->kill_ = true;
     task->must_stop_ = false;
     task->stopped_ = false;
-    task->Poke();
+    task->PokeToEnd();
   }
 }
 

@@ -44,7 +44,7 @@ void TreeOps::AddThread(ThreadGroup& group, Task& task) {
   if (group.group_exit_) {
     // Condemned while it was being made.
     task.kill_ = true;
-    task.Poke();
+    task.PokeToEnd();
   } else if (group.stop_state_ != ThreadGroup::StopState::kRunning) {
     // It begins in the stop that the group is in.
     task.must_stop_ = true;

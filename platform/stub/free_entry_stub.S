@@ -41,6 +41,7 @@ LABEL sandboxd_stub_cas32_at
 	mov	%eax, %eax
 	ret
 LABEL sandboxd_stub_word_fixup
+LABEL sandboxd_stub_failed
 	mov	$-1, %rax
 	ret
 

@@ -38,10 +38,24 @@ struct UContext {
   uint64_t sigmask;
 };
 
+static_assert(offsetof(SharedContext, own_negative) == SANDBOXD_SLOT_OWN_NEGATIVE);
+static_assert(offsetof(SharedContext, stack_end) == SANDBOXD_SLOT_STACK_END);
+static_assert(offsetof(SharedContext, phase) == SANDBOXD_SLOT_PHASE);
+static_assert(offsetof(SharedContext, regs) == SANDBOXD_SLOT_REGISTERS);
+
 constexpr uint32_t kArchX86_64 = 0xc000003e;
+// Flags that code of ours must not run with, or that take effect too early: trap, nested task.
+constexpr uint64_t kOddFlags = 0x4100;
 constexpr uint64_t kUserCs = 0x33, kUserDs = 0x2b;
 // struct _fpx_sw_bytes: the host's own note in the legacy area, and xstate_size in it.
 constexpr uint64_t kSoftwareBytes = 464, kSoftwareEnd = 512, kXstateSizeAt = 480;
+
+STUB_INLINE void SetUpSlot(SharedContext* c, uint64_t stack_end, Phase phase) {
+  c->own_negative = 0 - reinterpret_cast<uint64_t>(c);
+  c->stack_end = stack_end;
+  c->phase = phase;
+  RegisterThread(c);
+}
 
 // A fork with shared memory of its own. True in the child, which goes on in the same frame of the
 // same stack, copied.
@@ -51,6 +65,8 @@ STUB_INLINE bool Fork(SharedContext* c) {
     c->result = static_cast<uint64_t>(fd);
     return false;
   }
+  const uint64_t stack_end = c->stack_end;
+  const Phase phase = c->phase;
   const long pid = Host(__NR_clone, SANDBOXD_STUB_FORK_FLAGS);
   if (pid == 0) {
     // Nothing of the parent's shared memory may be touched before this.
@@ -59,7 +75,7 @@ STUB_INLINE bool Fork(SharedContext* c) {
     if (mapped < 0) Host(__NR_exit_group, 1);
     Host(__NR_close, static_cast<uint64_t>(fd));
     Host(__NR_close, SANDBOXD_STUB_SOCKET);
-    RegisterThread(c);
+    SetUpSlot(c, stack_end, phase);
     return true;
   }
   Host(__NR_close, static_cast<uint64_t>(fd));
@@ -67,7 +83,18 @@ STUB_INLINE bool Fork(SharedContext* c) {
   return false;
 }
 
+// Our code doesn't touch the vector registers: without a signal frame the state is in them.
+STUB_INLINE uint64_t SaveVectorRegisters(SharedContext* c) {
+  const uint64_t size = c->args[0];
+  if (size > sizeof(c->buffer)) return 0;
+  auto* header = reinterpret_cast<volatile uint64_t*>(c->buffer + kSoftwareEnd);
+  for (int i = 0; i < 8; i++) header[i] = 0;
+  sandboxd_stub_xsave(c->buffer, c->args[1]);
+  return size;
+}
+
 STUB_INLINE uint64_t GetVectorState(SharedContext* c, const UContext* uc) {
+  if (uc == nullptr) return SaveVectorRegisters(c);
   const std::byte* from = uc->machine.fpstate;
   if (from == nullptr) return 0;
   uint64_t size = *reinterpret_cast<const uint32_t*>(from + kXstateSizeAt);
@@ -77,6 +104,7 @@ STUB_INLINE uint64_t GetVectorState(SharedContext* c, const UContext* uc) {
 }
 
 STUB_INLINE uint64_t SetVectorState(SharedContext* c, UContext* uc) {
+  if (uc == nullptr) return sandboxd_stub_xrstor(c->buffer, c->args[1]);
   std::byte* to = uc->machine.fpstate;
   const uint64_t size = c->args[0];
   if (to == nullptr || size < kSoftwareEnd || size > sizeof(c->buffer)) return ~uint64_t{0};
@@ -85,7 +113,8 @@ STUB_INLINE uint64_t SetVectorState(SharedContext* c, UContext* uc) {
   return 0;
 }
 
-// Carries out what the kernel thread asks for until it says run.
+// Carries out what the kernel thread asks for until it says run. `uc`: null outside of a signal
+// handler.
 STUB_CODE __attribute__((noinline)) void Serve(SharedContext* c, UContext* uc) {
   for (;;) {
     Await(c);
@@ -131,7 +160,10 @@ STUB_CODE __attribute__((noinline)) void Serve(SharedContext* c, UContext* uc) {
   }
 }
 
-STUB_INLINE void SaveRegisters(const MachineContext& m, arch::Registers* r) {
+// A gs base of 0 is the slot's address in truth, by which trampolines find it. Every other is what
+// the application has chosen; then its calls take the long way.
+STUB_INLINE void SaveRegisters(const MachineContext& m, SharedContext* c) {
+  arch::Registers* r = &c->regs;
   r->r15 = m.r15, r->r14 = m.r14, r->r13 = m.r13, r->r12 = m.r12;
   r->rbp = m.rbp, r->rbx = m.rbx, r->r11 = m.r11, r->r10 = m.r10;
   r->r9 = m.r9, r->r8 = m.r8, r->rax = m.rax, r->rcx = m.rcx;
@@ -142,10 +174,11 @@ STUB_INLINE void SaveRegisters(const MachineContext& m, arch::Registers* r) {
   asm volatile("rdfsbase %0" : "=r"(base));
   r->fs_base = base;
   asm volatile("rdgsbase %0" : "=r"(base));
-  r->gs_base = base;
+  r->gs_base = base == reinterpret_cast<uint64_t>(c) ? 0 : base;
 }
 
-STUB_INLINE void LoadRegisters(const arch::Registers* r, MachineContext& m) {
+STUB_INLINE void LoadRegisters(const SharedContext* c, MachineContext& m) {
+  const arch::Registers* r = &c->regs;
   m.r15 = r->r15, m.r14 = r->r14, m.r13 = r->r13, m.r12 = r->r12;
   m.rbp = r->rbp, m.rbx = r->rbx, m.r11 = r->r11, m.r10 = r->r10;
   m.r9 = r->r9, m.r8 = r->r8, m.rax = r->rax, m.rcx = r->rcx;
@@ -153,7 +186,20 @@ STUB_INLINE void LoadRegisters(const arch::Registers* r, MachineContext& m) {
   m.rip = r->rip, m.eflags = r->eflags, m.rsp = r->rsp;
   m.cs = kUserCs, m.ss = kUserDs;
   asm volatile("wrfsbase %0" : : "r"(r->fs_base));
-  asm volatile("wrgsbase %0" : : "r"(r->gs_base));
+  const uint64_t own = reinterpret_cast<uint64_t>(c);
+  asm volatile("wrgsbase %0" : : "r"(r->gs_base == 0 ? own : r->gs_base));
+}
+
+// An interrupt that came while our code runs outside of a handler. True if the kernel thread is to
+// be told now, with the registers that are in the slot; otherwise who runs there will see the note.
+STUB_INLINE bool InterruptsOurCode(SharedContext* c) {
+  if (c->phase == Phase::kLeaving) return true;
+  c->interrupted = 1;
+  return false;
+}
+
+STUB_INLINE bool IsIn(uint64_t rip, void (*label)()) {
+  return rip == reinterpret_cast<uint64_t>(label);
 }
 
 }  // namespace
@@ -165,7 +211,7 @@ STUB_CODE void sandboxd_stub_thread_main(uint64_t slot) {
   SharedContext* c = ContextOfSlot(slot);
   const uint64_t stack[3] = {StackOfSlot(slot), 0, SANDBOXD_STUB_STACK_SIZE};
   Host(__NR_sigaltstack, reinterpret_cast<uint64_t>(stack), 0);
-  RegisterThread(c);
+  SetUpSlot(c, StackOfSlot(slot) + SANDBOXD_STUB_STACK_SIZE, Phase::kApplication);
   // The handler waits for the first turn there, with a frame through which to enter the
   // application.
   sandboxd_stub_boot_trap();
@@ -180,18 +226,29 @@ STUB_CODE void sandboxd_stub_handler(int signo, void* info_address, void* uc_add
   const uint64_t slot = (here - (Base() + SANDBOXD_STUB_STACKS)) / SANDBOXD_STUB_STACK_SIZE;
   SharedContext* c = ContextOfSlot(slot);
 
-  if ((signo == kSigsegv || signo == kSigbus) && FixUp(m.rip)) return;
-  const bool boot =
-      signo == kSigill && m.rip == Address(reinterpret_cast<const char*>(&sandboxd_stub_boot_trap));
-  if (!boot) {
+  if (signo == kSigsegv || signo == kSigbus) {
+    if (FixUp(m.rip)) return;
+    if (IsIn(m.rip, sandboxd_stub_xrstor_at)) {
+      m.rip = reinterpret_cast<uint64_t>(&sandboxd_stub_failed);
+      return;
+    }
+  }
+  if (IsIn(m.rip, sandboxd_stub_boot_trap) && signo == kSigill) {
+    Serve(c, uc);
+  } else {
+    // The application's registers are in the slot already if the processor refuses to go where they
+    // point.
+    bool saved = IsIn(m.rip, sandboxd_stub_direct_iret) || IsIn(m.rip, sandboxd_stub_direct_jump);
     if (signo == kSigusr1) {
+      saved = m.rip - Base() < SANDBOXD_STUB_CODE_SIZE;
+      if (saved && !InterruptsOurCode(c)) return;
       c->event = Event::kInterrupt;
     } else if (info->code <= 0) {
       return;  // sent by somebody, not raised by the processor
     } else {
       c->event = Event::kFault;
     }
-    SaveRegisters(m, &c->regs);
+    if (!saved) SaveRegisters(m, c);
     if (signo == kSigsys) {
       c->event = info->arch == kArchX86_64 ? Event::kSyscall : Event::kForeignSyscall;
       // A number that looks like one of the host's restart codes has been acted upon; what the
@@ -208,8 +265,32 @@ STUB_CODE void sandboxd_stub_handler(int signo, void* info_address, void* uc_add
     c->fault_trapno = m.trapno;
     c->fault_error = m.err;
     Post(c);
+    Serve(c, uc);
   }
-  Serve(c, uc);
-  LoadRegisters(&c->regs, m);
+  c->phase = Phase::kApplication;
+  LoadRegisters(c, m);
   uc->sigmask = 0;
+}
+
+STUB_CODE uint64_t sandboxd_stub_direct_call(SharedContext* c) {
+  // A mark from before is for nobody: the kernel thread learns of its interrupt when this call is
+  // done.
+  c->interrupted = 0;
+  c->event = Event::kSyscall;
+  for (;;) {
+    Post(c);
+    Serve(c, nullptr);
+    // From here on the handler itself tells of interrupts; those that came before have left a mark.
+    // Volatile order is enough: the handler runs on this very thread.
+    c->phase = Phase::kLeaving;
+    asm volatile("" : : : "memory");
+    if (c->interrupted == 0) break;
+    c->phase = Phase::kServing;
+    asm volatile("" : : : "memory");
+    c->interrupted = 0;
+    c->event = Event::kInterrupt;
+  }
+  const sandboxd::arch::Registers& r = c->regs;
+  const bool plain = r.rcx == r.rip && r.r11 == r.eflags && (r.eflags & kOddFlags) == 0;
+  return plain ? 0 : 1;
 }

@@ -4,6 +4,10 @@
 
 #include <cstdint>
 
+namespace sandboxd::platform::stub {
+struct SharedContext;
+}
+
 #pragma GCC visibility push(hidden)
 extern "C" {
 // Where a thread without a signal frame starts, with its stack pointer at the end of its stack.
@@ -11,6 +15,19 @@ extern "C" {
 void sandboxd_stub_thread_main(uint64_t slot);
 // The handler of every signal.
 void sandboxd_stub_handler(int signo, void* info, void* ucontext);
+
+// A system call that came by a patched site; the registers are in the slot. 0 if the way back is
+// that of a plain `syscall` instruction, with rcx and r11 as that leaves them.
+uint64_t sandboxd_stub_direct_call(sandboxd::platform::stub::SharedContext* c);
+
+// In assembly (free_direct_stub.S):
+void sandboxd_stub_direct();       // where trampolines lead
+void sandboxd_stub_direct_jump();  // where that goes back to the application, in two ways
+void sandboxd_stub_direct_iret();
+void sandboxd_stub_xsave(void* area, uint64_t components);
+uint64_t sandboxd_stub_xrstor(const void* area, uint64_t components);
+void sandboxd_stub_xrstor_at();
+void sandboxd_stub_failed();  // returns ~0
 
 // In assembly (free_entry_stub.S):
 void sandboxd_stub_restorer();       // rt_sigreturn

@@ -33,11 +33,11 @@ enum class Command : uint32_t {
   kCopyToGuest,      // likewise, from buffer
   kLoad,             // args[0] address. result: the word, or ~0
   kCompareExchange,  // args[0] address, [1] expected, [2] desired. result: the word found, or ~0
-  kGetVectorState,   // into buffer. result: size, 0 if it isn't there
-  kSetVectorState,   // from buffer, args[0] bytes. result: 0 or ~0
-  kMapFd,            // receive a descriptor, mmap(args[0], [1], [2], [3], it, [4]), close it
-  kFork,             // receive a descriptor, fork; it is the child's shared memory. result: pid
-  kThread,           // args[0]: slot. result: pid
+  kGetVectorState,  // into buffer, args[0] bytes, [1] components. result: size, 0 if it isn't there
+  kSetVectorState,  // from buffer, likewise. result: 0 or ~0
+  kMapFd,           // receive a descriptor, mmap(args[0], [1], [2], [3], it, [4]), close it
+  kFork,            // receive a descriptor, fork; it is the child's shared memory. result: pid
+  kThread,          // args[0]: slot. result: pid
 };
 
 enum class Event : uint32_t {
@@ -48,6 +48,13 @@ enum class Event : uint32_t {
   // Of stubs with a virtual machine:
   kHostFault,  // the host could not provide a page that the guest's tables allow
   kBroken,     // the machine can't go on: number says at which step, result what the host said
+};
+
+// Where a stub thread is while it runs our code outside of a signal handler.
+enum class Phase : uint32_t {
+  kApplication,
+  kServing,  // on its way to the kernel thread, or at its service
+  kLeaving,  // its turn, registers in the slot, on the way to the application
 };
 
 struct SharedContext {
@@ -61,6 +68,12 @@ struct SharedContext {
   uint64_t robust_pending = 0;
   uint32_t spin = 0;   // how often the stub looks before it sleeps
   uint32_t ready = 0;  // 1 when the stub thread has set itself up; a futex
+
+  // Of the stub alone, for calls that come by a patched call site (free_direct_stub.S).
+  uint64_t own_negative = 0;  // 0 minus the slot's address: what proves a gs base to be a slot's
+  uint64_t stack_end = 0;
+  Phase phase = Phase::kApplication;
+  uint32_t interrupted = 0;  // an interrupt has come that nobody has been told of
 
   alignas(64) Command command = Command::kRun;
   Event event = Event::kSyscall;

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
+#include <linux/membarrier.h>
 #include <linux/seccomp.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -88,7 +89,14 @@ host::SeccompList StubSeccompList(Kind kind) {
     list.Allow(SYS_gettid, "a new thread's number, for the list of its locks");
     list.Allow(SYS_set_robust_list, "tells the kernel thread of the caller's death");
   }
-  if (kind == Kind::kFree) list.Allow(SYS_sigaltstack, "a new thread's signal stack");
+  if (kind == Kind::kFree) {
+    list.Allow(SYS_sigaltstack, "a new thread's signal stack");
+    for (int command : {MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE,
+                        MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_SYNC_CORE}) {
+      list.Allow(SYS_membarrier, "patching code; reaches the caller's own threads only",
+                 {Arg32Is(0, static_cast<uint32_t>(command)), Arg32Is(1, 0)});
+    }
+  }
   if (kind == Kind::kMachine) AllowMachine(list);
   list.Allow(SYS_exit, "ends the caller");
   list.Allow(SYS_exit_group, "ends the caller");

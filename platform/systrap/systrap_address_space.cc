@@ -77,6 +77,57 @@ Ref<AddressSpace> SystrapAddressSpace::MakeCopy(pid_t leader, uint64_t slot, Sha
   return MakeRef<SystrapAddressSpace>(leader, slot, std::move(slots), layout_, graveyard_);
 }
 
+Result<void> SystrapAddressSpace::Map(Context& by, AddrRange range, int prot,
+                                      const Backing& backing) {
+  if (patcher_ == nullptr) return AddressSpace::Map(by, range, prot, backing);
+  if (patcher_->HasTrampolines(range)) return Errno::kENOMEM;
+  const bool is_text = backing.host_fd >= 0 && backing.sharing == Sharing::kPrivate &&
+                       (prot & (PROT_EXEC | PROT_WRITE)) == PROT_EXEC;
+  // What is there goes first, whether mapping succeeds or not.
+  patcher_->Mapped(range, std::nullopt);
+  TRY(AddressSpace::Map(by, range, prot, backing));
+  if (is_text) patcher_->Mapped(range, prot);
+  return Ok();
+}
+
+Result<void> SystrapAddressSpace::Unmap(Context& by, AddrRange range) {
+  if (patcher_ == nullptr) return AddressSpace::Unmap(by, range);
+  patcher_->Mapped(range, std::nullopt);
+  for (const AddrRange& part : patcher_->WithoutTrampolines(range)) {
+    TRY(AddressSpace::Unmap(by, part));
+  }
+  return Ok();
+}
+
+void SystrapAddressSpace::BeforeChange(Context& by, AddrRange range) {
+  if (patcher_ == nullptr) return;
+  patcher_->BeforeChange(static_cast<SystrapContext&>(by), range, alone());
+}
+
+Result<void> SystrapAddressSpace::Protect(Context& by, AddrRange range, int prot) {
+  BeforeChange(by, range);
+  return AddressSpace::Protect(by, range, prot);
+}
+
+Result<void> SystrapAddressSpace::Remap(Context& by, AddrRange from, AddrRange to,
+                                        bool keep_source) {
+  if (patcher_ != nullptr && patcher_->HasTrampolines(to)) return Errno::kENOMEM;
+  BeforeChange(by, from);
+  BeforeChange(by, to);
+  return AddressSpace::Remap(by, from, to, keep_source);
+}
+
+Result<void> SystrapAddressSpace::Advise(Context& by, AddrRange range, int advice) {
+  BeforeChange(by, range);
+  return AddressSpace::Advise(by, range, advice);
+}
+
+size_t SystrapAddressSpace::CopyIn(UserAddr src, Bytes dst) {
+  const size_t done = AddressSpace::CopyIn(src, dst);
+  if (patcher_ != nullptr) patcher_->Repair(src, dst.first(done));
+  return done;
+}
+
 Result<void> SystrapAddressSpace::MapFd(Context& by, AddrRange range, int prot, int flags,
                                         const Backing& backing) {
   MutexLock lock(mutex_);
@@ -147,13 +198,28 @@ Result<Ref<AddressSpace>> SystrapAddressSpace::Fork(Context& by) {
   const std::byte payload[1] = {};
   const int fd = slots.fd();
   TRY(host::SendFds(socket_.get(), payload, {&fd, 1}));
-  const pid_t child = TRY(CheckNewProcess(context.Op(Command::kFork, {})));
+  Result<pid_t> forked = Errno::kESRCH;
+  auto fork = [&]() NO_THREAD_SAFETY_ANALYSIS {  // mutex_ is held
+    forked = CheckNewProcess(context.Op(Command::kFork, {}));
+    return forked.ok();
+  };
+  std::unique_ptr<Patcher> patches;
+  if (patcher_ != nullptr) {
+    patches = patcher_->CopyDuring(fork);
+  } else {
+    fork();
+  }
+  const pid_t child = TRY(forked);
   if (setpgid(child, child) != 0) {
     const int error = errno;
     KillAndReap(child);
     return FromHostErrno(error);
   }
-  return MakeCopy(child, context.slot(), std::move(slots));
+  Ref<AddressSpace> copy = MakeCopy(child, context.slot(), std::move(slots));
+  if (patches != nullptr) {
+    static_cast<SystrapAddressSpace&>(*copy).EnablePatching(std::move(patches));
+  }
+  return copy;
 }
 
 Result<uint64_t> SystrapAddressSpace::TakeSlot() {
@@ -173,8 +239,10 @@ Result<void> SystrapAddressSpace::PrepareThread(Context& by) {
   const uint64_t slot = TRY(TakeSlot());
   std::memset(static_cast<void*>(&slots_[slot]), 0, offsetof(stub::SharedContext, buffer));
   Result<pid_t> tid = Errno::kENOMEM;
+  threads_.fetch_add(1, std::memory_order_acq_rel);
   if (PrepareSlot(slot).ok()) tid = CheckNewProcess(context.Op(Command::kThread, {slot}));
   if (!tid.ok()) {
+    threads_.fetch_sub(1, std::memory_order_acq_rel);
     used_slots_[slot] = false;
     return tid.error();
   }
@@ -212,6 +280,7 @@ void SystrapAddressSpace::ReleaseThread(pid_t tid, uint64_t slot) {
   if (tid == host_pid_) return;
   KillAndReap(tid);
   std::erase(others_, tid);
+  threads_.fetch_sub(1, std::memory_order_acq_rel);
   used_slots_[slot] = false;
 }
 

@@ -14,6 +14,7 @@
 #include "platform/stub/graveyard.h"
 #include "platform/stub/layout.h"
 #include "platform/stub/shared_context.h"
+#include "platform/systrap/patcher.h"
 
 namespace sandboxd::platform::systrap {
 
@@ -50,6 +51,18 @@ class SystrapAddressSpace : public AddressSpace {
   SystrapAddressSpace(pid_t leader, uint64_t slot, SharedSlots slots, const stub::Layout& layout,
                       stub::Graveyard& graveyard, uint64_t max_threads = stub::kMaxSlots);
 
+  // From now on, and in copies, call sites are patched. Before the first context is made.
+  void EnablePatching(std::unique_ptr<Patcher> patcher) { patcher_ = std::move(patcher); }
+  Patcher* patcher() { return patcher_.get(); }
+  // Whether no second thread can run here.
+  bool alone() const { return threads_.load(std::memory_order_acquire) <= 1; }
+
+  Result<void> Map(Context& by, AddrRange range, int prot, const Backing& backing) override;
+  Result<void> Unmap(Context& by, AddrRange range) override;
+  Result<void> Protect(Context& by, AddrRange range, int prot) override;
+  Result<void> Remap(Context& by, AddrRange from, AddrRange to, bool keep_source) override;
+  Result<void> Advise(Context& by, AddrRange range, int advice) override;
+  size_t CopyIn(UserAddr src, Bytes dst) override;
   Result<void> Mincore(Context& by, AddrRange range, Bytes vec) override;
   Result<Ref<AddressSpace>> Fork(Context& by) override;
   Result<void> PrepareThread(Context& by) override;
@@ -83,6 +96,7 @@ class SystrapAddressSpace : public AddressSpace {
 
   Result<void> MapFd(Context& by, AddrRange range, int prot, int flags,
                      const Backing& backing) override;
+  void BeforeChange(Context& by, AddrRange range);
   Result<void> EnsureSocket(Context& by) REQUIRES(mutex_);
   Result<pid_t> CheckNewProcess(Result<uint64_t> reported) REQUIRES(mutex_);
   Result<uint64_t> TakeSlot() REQUIRES(mutex_);
@@ -98,7 +112,11 @@ class SystrapAddressSpace : public AddressSpace {
   std::vector<pid_t> others_ GUARDED_BY(mutex_);
   std::vector<bool> used_slots_ GUARDED_BY(mutex_);
   int contexts_ GUARDED_BY(mutex_) = 0;
-  std::atomic<bool> killed_{false};  // set under mutex_; read by waiting contexts
+  // Processes that may run on this memory. Changed under mutex_; read by the thread that would be
+  // the only one, and that alone could make another.
+  std::atomic<int> threads_{1};
+  std::unique_ptr<Patcher> patcher_;  // or null; final once a context is made
+  std::atomic<bool> killed_{false};   // set under mutex_; read by waiting contexts
   // Our end of the channel for descriptors; made when first needed.
   UniqueFd socket_ GUARDED_BY(mutex_);
 };

@@ -37,11 +37,18 @@ size_t ClampToApplication(UserAddr addr, size_t size) {
 
 SystrapContext::SystrapContext(Ref<SystrapAddressSpace> as, SharedContext& shared, pid_t tid,
                                uint64_t slot)
-    : Context(as), turns_(shared, tid, as->killed()), slot_(slot) {}
+    : Context(as), turns_(shared, tid, as->killed()), slot_(slot) {
+  SpinBudget::Busy();
+}
 
 SystrapContext::~SystrapContext() {
+  SpinBudget::Idle();
   turns_.Unpin();
-  static_cast<SystrapAddressSpace&>(address_space()).ReleaseThread(turns_.tid(), slot_);
+  Space().ReleaseThread(turns_.tid(), slot_);
+}
+
+SystrapAddressSpace& SystrapContext::Space() {
+  return static_cast<SystrapAddressSpace&>(address_space());
 }
 
 Result<void> SystrapContext::Start(ConstBytes vector_state) {
@@ -55,6 +62,11 @@ void SystrapContext::Interrupt() {
   if (running_.load(std::memory_order_seq_cst)) {
     syscall(SYS_tgkill, turns_.tid(), turns_.tid(), kInterruptSignal);
   }
+}
+
+void SystrapContext::InterruptToEnd() {
+  turns_.Doom();
+  Interrupt();
 }
 
 void SystrapContext::StoreRegisters(const arch::Registers& regs, StepMode step) {
@@ -88,24 +100,23 @@ arch::Fault SystrapContext::LoadFault() {
 
 SystrapContext::Running::Running(SystrapContext& context) : context_(context) {
   context_.running_.store(true, std::memory_order_seq_cst);
-  SpinBudget::Busy();
   interrupted_ = context_.TakeInterrupt();
 }
 
-SystrapContext::Running::~Running() {
-  SpinBudget::Idle();
-  context_.running_.store(false, std::memory_order_seq_cst);
-}
+SystrapContext::Running::~Running() { context_.running_.store(false, std::memory_order_seq_cst); }
 
 Stop SystrapContext::Switch(arch::Registers& regs, StepMode step) {
   if (turns_.dead()) return {Stop::Kind::kDead, {}};
   const Running running(*this);
   if (running.interrupted()) return {Stop::Kind::kInterrupt, {}};
 
+  Patcher* patcher = Space().patcher();
+  if (step == StepMode::kSingleStep && patcher != nullptr) patcher->Disable(*this, Space().alone());
   StoreRegisters(regs, step);
   for (;;) {
     if (!turns_.Take(Command::kRun)) return {Stop::Kind::kDead, {}};
     const Event event = turns_.shared().event;
+    if (patcher != nullptr && IsOurAffair(*patcher, event)) continue;
     if (event == Event::kInterrupt && !TakeInterrupt()) {
       continue;  // late, or not ours: the registers are where they belong
     }
@@ -127,6 +138,45 @@ Stop SystrapContext::Switch(arch::Registers& regs, StepMode step) {
   }
 }
 
+bool SystrapContext::IsOurAffair(Patcher& patcher, Event event) {
+  SharedContext& s = turns_.shared();
+  switch (event) {
+    case Event::kSyscall:
+      if (s.phase != stub::Phase::kServing) {
+        patcher.Trapped(*this, UserAddr(s.regs.rip - kSyscallSize), s.regs.orig_rax,
+                        Space().room_keeper(), Space().alone());
+      }
+      return false;
+    case Event::kInterrupt:
+      // On its way to a system call, which stops it.
+      return patcher.PlaceInTrampoline(UserAddr(s.regs.rip)).has_value();
+    case Event::kFault:
+      return IsOurFault(patcher);
+    default:
+      return false;
+  }
+}
+
+bool SystrapContext::IsOurFault(Patcher& patcher) {
+  SharedContext& s = turns_.shared();
+  const UserAddr ip(s.regs.rip);
+  if (auto place = patcher.PlaceInTrampoline(ip)) {
+    s.regs.rip = place->ip.value;
+    if (s.fault_signo == SIGTRAP) {
+      // The application steps itself, by the trap flag.
+      patcher.Disable(*this, Space().alone());
+      return true;
+    }
+    // At the start it is the displaced instruction that the processor refuses. Further on the gs
+    // base has led nowhere, and the call goes the long way.
+    return !place->at_start;
+  }
+  if (s.fault_signo != SIGTRAP || s.fault_code != SI_KERNEL) return false;
+  if (!patcher.IsOurBreakpoint(*this, ip - 1)) return false;
+  s.regs.rip = ip.value - 1;
+  return true;
+}
+
 Result<uint64_t> SystrapContext::Op(Command command, std::array<uint64_t, 6> args) {
   SharedContext& s = turns_.shared();
   if (command == Command::kFork || command == Command::kThread) turns_.Unpin();
@@ -135,10 +185,14 @@ Result<uint64_t> SystrapContext::Op(Command command, std::array<uint64_t, 6> arg
   return s.result;
 }
 
-Result<uint64_t> SystrapContext::HostCall(long number, const uint64_t (&args)[6]) {
+Result<uint64_t> SystrapContext::RunHostCall(long number, const std::array<uint64_t, 6>& args) {
   turns_.shared().number = static_cast<uint64_t>(number);
-  const uint64_t raw = TRY(Op(Command::kHostCall, std::to_array(args)));
+  const uint64_t raw = TRY(Op(Command::kHostCall, args));
   return stub::HostResult(raw);
+}
+
+Result<uint64_t> SystrapContext::HostCall(long number, const uint64_t (&args)[6]) {
+  return RunHostCall(number, std::to_array(args));
 }
 
 bool SystrapContext::ReadStub(uint64_t address, Bytes to) {
@@ -148,6 +202,14 @@ bool SystrapContext::ReadStub(uint64_t address, Bytes to) {
   if (!left.ok() || *left != 0) return false;
   std::memcpy(to.data(), s.buffer, to.size());
   return true;
+}
+
+bool SystrapContext::WriteStub(uint64_t address, ConstBytes from) {
+  SharedContext& s = turns_.shared();
+  if (from.size() > sizeof(s.buffer)) return false;
+  std::memcpy(s.buffer, from.data(), from.size());
+  auto left = Op(Command::kCopyToGuest, {address, from.size()});
+  return left.ok() && *left == 0;
 }
 
 // The stub thread copies faster than the host does between processes, if it is awake.
@@ -161,8 +223,10 @@ size_t SystrapContext::CopyIn(UserAddr src, Bytes dst) {
   if (size == 0) return 0;
   auto left = Op(Command::kCopyFromGuest, {src.value, size});
   if (!left.ok() || *left > size) return 0;
-  std::memcpy(dst.data(), turns_.shared().buffer, size - *left);
-  return size - *left;
+  const size_t done = size - *left;
+  std::memcpy(dst.data(), turns_.shared().buffer, done);
+  if (const Patcher* patcher = Space().patcher()) patcher->Repair(src, dst.first(done));
+  return done;
 }
 
 size_t SystrapContext::CopyOut(UserAddr dst, ConstBytes src) {
@@ -191,7 +255,8 @@ Result<uint32_t> SystrapContext::CompareExchange32(UserAddr addr, uint32_t expec
 }
 
 Result<std::vector<std::byte>> SystrapContext::GetFpState() {
-  const uint64_t size = TRY(Op(Command::kGetVectorState, {}));
+  const arch::XstateLayout& host = arch::HostXstate();
+  const uint64_t size = TRY(Op(Command::kGetVectorState, {host.size, host.features}));
   SharedContext& s = turns_.shared();
   if (size < arch::kMinXstateSize || size > sizeof(s.buffer)) return Errno::kEIO;
   return std::vector<std::byte>(s.buffer, s.buffer + size);
@@ -203,7 +268,8 @@ Result<void> SystrapContext::SetFpState(ConstBytes xstate) {
   TRY(arch::CheckXstate(xstate));
   std::copy(xstate.begin(), xstate.end(), full.begin());
   std::memcpy(turns_.shared().buffer, full.data(), full.size());
-  if (TRY(Op(Command::kSetVectorState, {full.size()})) != 0) return Errno::kEIO;
+  if (TRY(Op(Command::kSetVectorState, {full.size(), arch::HostXstate().features})) != 0)
+    return Errno::kEIO;
   return Ok();
 }
 

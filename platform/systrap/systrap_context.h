@@ -21,6 +21,9 @@ class SystrapContext : public Context {
 
   Stop Switch(arch::Registers& regs, StepMode step) override;
   void Interrupt() override;
+  void InterruptToEnd() override;
+  void Rest() override { SpinBudget::Idle(); }
+  void Wake() override { SpinBudget::Busy(); }
   Result<std::vector<std::byte>> GetFpState() override;
   Result<void> SetFpState(ConstBytes xstate) override;
   Result<void> ResetFpState() override;
@@ -32,8 +35,11 @@ class SystrapContext : public Context {
   uint64_t slot() const { return slot_; }
   // Has the stub thread carry out a command, and returns what it says. ESRCH if it is dead.
   Result<uint64_t> Op(stub::Command command, std::array<uint64_t, 6> args);
-  // Reads the stub's own memory, at most a slot's buffer.
+  // A host call of the stub's: its result, or the host's errno.
+  Result<uint64_t> RunHostCall(long number, const std::array<uint64_t, 6>& args);
+  // Reads or writes memory of the stub, its own too, at most a slot's buffer.
   bool ReadStub(uint64_t address, Bytes to);
+  bool WriteStub(uint64_t address, ConstBytes from);
 
  protected:
   Turns& turns() { return turns_; }
@@ -59,6 +65,11 @@ class SystrapContext : public Context {
   Result<uint64_t> HostCall(long number, const uint64_t (&args)[6]) override;
   arch::Fault LoadFault();
   bool UseOp(size_t size);
+  // Whether what has happened is nothing to the application, which goes on from where the registers
+  // in the slot then are.
+  bool IsOurAffair(Patcher& patcher, stub::Event event);
+  bool IsOurFault(Patcher& patcher);
+  SystrapAddressSpace& Space();
 
   Turns turns_;
   const uint64_t slot_;

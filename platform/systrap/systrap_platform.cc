@@ -10,6 +10,8 @@
 #include <csignal>
 #include <utility>
 
+#include "platform/stub/free_main_stub.h"
+#include "platform/stub/snippets_stub.h"
 #include "platform/stub/stub_seccomp.h"
 #include "platform/systrap/systrap_address_space.h"
 #include "platform/systrap/turns.h"
@@ -47,8 +49,11 @@ Result<Ref<AddressSpace>> SystrapPlatform::NewAddressSpace() {
     waitpid(pid, nullptr, __WALL);
     return FromHostErrno(error);
   }
-  return Ref<AddressSpace>(
-      MakeRef<SystrapAddressSpace>(pid, 0, std::move(slots), template_->layout(), graveyard_));
+  auto as = MakeRef<SystrapAddressSpace>(pid, 0, std::move(slots), template_->layout(), graveyard_);
+  const auto* entry = reinterpret_cast<const char*>(&sandboxd_stub_direct);
+  as->EnablePatching(
+      std::make_unique<Patcher>(UserAddr(template_->layout().code() + stub::OffsetOf(entry))));
+  return Ref<AddressSpace>(std::move(as));
 }
 
 std::vector<Platform::HostSyscall> SystrapPlatform::HostSyscalls() const {

@@ -31,6 +31,8 @@ constexpr timespec kShortSleep{0, 1'000'000};
 // wake. So nobody sleeps for longer than this without a look. Only threads whose application is
 // computing sleep here, so that an idle sandbox stays idle.
 constexpr timespec kLongSleep{10, 0};
+// The same for an application that is to end. It has that long to answer an interrupt, twice.
+constexpr timespec kDoomedSleep{1, 0};
 // So many short sleeps one after the other make a pair share.
 constexpr uint32_t kSleepsToShare = 8;
 
@@ -141,11 +143,17 @@ bool Turns::Await(stub::Command command) {
   const bool is_long = command == stub::Command::kFork || command == stub::Command::kThread;
   uint32_t rounds = !we_look_ ? 0 : is_long ? kLongRounds : kRounds;
   bool slept = false;
+  bool doomed = false;  // seen to be
   fruitless_ = 0;
   for (;;) {
     // Acquire: pairs with the stub's release when it posts.
     uint32_t seen = __atomic_load_n(&shared_.turn.word, __ATOMIC_ACQUIRE);
-    const bool lost = fruitless_ > 0 && (IsGone() || (!is_run && fruitless_ > 1));
+    if (!doomed && doomed_.load(std::memory_order_relaxed)) {
+      doomed = true;
+      fruitless_ = 0;
+    }
+    const bool too_long = fruitless_ > 1 && (!is_run || doomed);
+    const bool lost = fruitless_ > 0 && (too_long || IsGone());
     if ((seen & kOwnerDied) != 0 || killed_.load(std::memory_order_acquire) || lost) {
       dead_ = true;
       return false;
@@ -185,9 +193,18 @@ bool Turns::Sleep(uint32_t seen) {
 }
 
 void Turns::SleepLong(uint32_t seen) {
-  if (Futex(&shared_.turn.word, FUTEX_WAIT, seen, &kLongSleep) != 0 && errno == ETIMEDOUT) {
+  // Who dooms us wakes us after that; a wake that comes before we sleep is lost only for the time
+  // of one long sleep.
+  const bool doomed = doomed_.load(std::memory_order_relaxed);
+  const timespec* time = doomed ? &kDoomedSleep : &kLongSleep;
+  if (Futex(&shared_.turn.word, FUTEX_WAIT, seen, time) != 0 && errno == ETIMEDOUT) {
     fruitless_++;
   }
+}
+
+void Turns::Doom() {
+  doomed_.store(true, std::memory_order_relaxed);
+  Futex(&shared_.turn.word, FUTEX_WAKE, INT_MAX);
 }
 
 bool Turns::IsGone() const {

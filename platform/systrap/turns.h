@@ -15,7 +15,7 @@ namespace sandboxd::platform::systrap {
 // kernel thread can have two processors. Process-wide.
 class SpinBudget {
  public:
-  // A pair is busy from here until Idle().
+  // A pair is busy from here until Idle(): its application runs, or its kernel thread works for it.
   static void Busy();
   static void Idle();
   static bool Allows();
@@ -59,6 +59,9 @@ class Turns {
   // Whether the stub thread has stopped looking and would have to be woken.
   bool Asleep() const;
   bool dead() const { return dead_; }
+  // The application is to end: if it keeps its turn for long all the same, it counts as dead. Any
+  // thread.
+  void Doom();
   // Wakes whoever waits for this slot's turn: its stub thread has been killed. Any thread.
   static void Forsake(stub::SharedContext& shared);
   // Lets both threads run anywhere. Before the stub thread or its owner makes another, which would
@@ -75,6 +78,7 @@ class Turns {
   stub::SharedContext& shared_;
   const pid_t tid_;
   const std::atomic<bool>& killed_;
+  std::atomic<bool> doomed_{false};
   bool dead_ = false;
   int fruitless_ = 0;  // long sleeps in this wait that nothing has ended
   SpinHabit ours_;
