@@ -48,6 +48,19 @@ cmd_setup() {
   "${apt[@]}" install -y --no-install-recommends $missing || die "apt-get install failed (see above)"
 }
 
+# Node and the npm packages of client/typescript. Nothing else needs them: without, its tests are skipped.
+setup_node() {
+  local missing=()
+  command -v node >/dev/null || missing+=(nodejs)
+  command -v npm >/dev/null || missing+=(npm)
+  if [ ${#missing[@]} -gt 0 ] && [ "$(id -u)" = 0 ]; then
+    say "setup: installing ${missing[*]}, for the TypeScript client"
+    DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=300 install -y --no-install-recommends "${missing[@]}" ||
+      note "they could not be installed"
+  fi
+  tools/lib/node_modules >/dev/null || note "the tests of the TypeScript client will be skipped"
+}
+
 bazel_run() {
   command -v bazel >/dev/null || die "there is no bazel here: run tools/dev setup first"
   bazel "$@"
