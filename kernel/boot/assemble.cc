@@ -22,7 +22,7 @@ void RegisterTaskFilesystems(task::Kernel& kernel) {
   pts::JobControl* jobs = kernel.Attach(std::make_unique<task::TerminalJobs>(kernel));
   vfs.RegisterFilesystem(std::make_unique<pts::DevPtsType>(jobs, &kernel.timers()));
   pts::RegisterTerminalDevices(vfs, jobs);
-  vfs.RegisterFilesystem(proc::MakeProcFilesystem(kernel, SandboxProcOptions()));
+  vfs.RegisterFilesystem(proc::MakeProcFilesystem(kernel, SandboxProcOptions(kernel.network())));
   vfs.RegisterFilesystem(sysfs::MakeSysFilesystem(kernel.cpu_count()));
 }
 

@@ -18,7 +18,8 @@ Result<Ref<vfs::Superblock>> FilesystemFactory::Make(KernelCaller& caller,
                                                      Ref<task::PidNamespace> pid_ns) {
   // A container's proc shows the container's processes, whoever mounts it.
   if (mount.type == "proc") {
-    return proc::NewProcSuperblock(kernel_, std::move(pid_ns), SandboxProcOptions());
+    return proc::NewProcSuperblock(kernel_, std::move(pid_ns),
+                                   SandboxProcOptions(kernel_.network()));
   }
   vfs::FilesystemType* type = kernel_.vfs().FindFilesystem(mount.type);
   if (type == nullptr) return Errno::kENODEV;

@@ -56,21 +56,43 @@ Result<Nanos> DecodeTimeout(ConstBytes bytes) {
 
 }  // namespace
 
-Nanos Socket::receive_timeout() const {
+bool Socket::option(int name) const {
   MutexLock lock(options_mutex_);
-  return options_.receive_timeout;
-}
-Nanos Socket::send_timeout() const {
-  MutexLock lock(options_mutex_);
-  return options_.send_timeout;
-}
-bool Socket::pass_credentials() const {
-  MutexLock lock(options_mutex_);
-  return ((options_.flags >> SO_PASSCRED) & 1) != 0;
+  return ((options_.flags >> name) & 1) != 0;
 }
 uint32_t Socket::send_buffer() const {
   MutexLock lock(options_mutex_);
   return options_.send_buffer;
+}
+
+uint32_t Socket::receive_buffer() const {
+  MutexLock lock(options_mutex_);
+  return options_.receive_buffer;
+}
+size_t Socket::receive_low_water() const {
+  MutexLock lock(options_mutex_);
+  return static_cast<size_t>(options_.receive_low_water);
+}
+std::optional<int> Socket::linger() const {
+  MutexLock lock(options_mutex_);
+  if (options_.linger_on == 0) return std::nullopt;
+  return options_.linger_seconds;
+}
+void Socket::SetDefaultBuffers(uint32_t send, uint32_t receive) {
+  MutexLock lock(options_mutex_);
+  options_.send_buffer = send;
+  options_.receive_buffer = receive;
+}
+void Socket::CopyOptions(const Socket& from) {
+  Options copy;
+  {
+    MutexLock lock(from.options_mutex_);
+    copy = from.options_;
+  }
+  receive_timeout_.store(from.receive_timeout().count(), std::memory_order_relaxed);
+  send_timeout_.store(from.send_timeout().count(), std::memory_order_relaxed);
+  MutexLock lock(options_mutex_);
+  options_ = copy;
 }
 
 std::string Socket::Describe() const {
@@ -86,7 +108,7 @@ Result<size_t> Socket::Write(vfs::Caller& c, mm::IoSource& src, const vfs::ReadW
   return Send(c, src, request);
 }
 
-Result<std::vector<std::byte>> Socket::GetOption(vfs::Caller&, int level, int name) {
+Result<std::vector<std::byte>> Socket::GetOption(vfs::Caller&, int level, int name, size_t) {
   if (level != SOL_SOCKET) return Errno::kENOPROTOOPT;
   switch (name) {
     case SO_TYPE:
@@ -108,10 +130,10 @@ Result<std::vector<std::byte>> Socket::GetOption(vfs::Caller&, int level, int na
       return Value(options_.receive_buffer);
     case SO_RCVTIMEO:
     case kReceiveTimeoutNew:
-      return TimeoutValue(options_.receive_timeout);
+      return TimeoutValue(receive_timeout());
     case SO_SNDTIMEO:
     case kSendTimeoutNew:
-      return TimeoutValue(options_.send_timeout);
+      return TimeoutValue(send_timeout());
     case SO_LINGER:
       return Value(std::array<int32_t, 2>{options_.linger_on, options_.linger_seconds});
     case SO_RCVLOWAT:
@@ -135,9 +157,9 @@ Result<void> Socket::SetOption(vfs::Caller& c, int level, int name, ConstBytes b
     case SO_SNDTIMEO:
     case kSendTimeoutNew: {
       Nanos timeout = TRY(DecodeTimeout(bytes));
-      MutexLock lock(options_mutex_);
       bool receive = name == SO_RCVTIMEO || name == kReceiveTimeoutNew;
-      (receive ? options_.receive_timeout : options_.send_timeout) = timeout;
+      (receive ? receive_timeout_ : send_timeout_)
+          .store(timeout.count(), std::memory_order_relaxed);
       return Ok();
     }
     case SO_LINGER: {

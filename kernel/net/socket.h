@@ -3,6 +3,7 @@
 // all files nothing blocks here: EAGAIN, and the wait queue.
 #pragma once
 
+#include <atomic>
 #include <optional>
 #include <string>
 #include <vector>
@@ -13,10 +14,18 @@
 
 namespace sandboxd::net {
 
+// A control message that is bytes to everybody but the family: IP_PKTINFO, timestamps.
+struct ControlMessage {
+  int level = 0;
+  int type = 0;
+  std::vector<std::byte> data;
+};
+
 // What travels beside the bytes (cmsg(3)).
 struct Ancillary {
   std::vector<Ref<vfs::File>> files;           // SCM_RIGHTS
   std::optional<PeerCredentials> credentials;  // SCM_CREDENTIALS
+  std::vector<ControlMessage> messages;        // of other levels than SOL_SOCKET, and timestamps
 };
 
 struct SendRequest {
@@ -55,18 +64,23 @@ class Socket : public vfs::File {
   virtual Result<Received> Receive(vfs::Caller& c, mm::IoSink& data, int flags) = 0;
   // Does a stream, where MSG_WAITALL means something.
   bool is_stream() const { return type() == SOCK_STREAM; }
+  // MSG_ERRQUEUE: an error that IP_RECVERR put aside; EAGAIN if there is none.
+  virtual Result<Received> ReceiveError(vfs::Caller&, mm::IoSink&) { return Errno::kEAGAIN; }
 
   // Options are exchanged as their bytes. The base knows those of SOL_SOCKET that mean the same for
   // every family; ENOPROTOOPT for others.
-  virtual Result<std::vector<std::byte>> GetOption(vfs::Caller& c, int level, int name);
+  // `room`: the bytes that the program has for it; some options answer by it.
+  virtual Result<std::vector<std::byte>> GetOption(vfs::Caller& c, int level, int name,
+                                                   size_t room);
   virtual Result<void> SetOption(vfs::Caller& c, int level, int name, ConstBytes value);
   // SO_PEERCRED, and SO_PEERGROUPS; ENODATA if the family has no such thing.
   virtual Result<PeerCredentials> peer_credentials() { return Errno::kENODATA; }
 
   // SO_RCVTIMEO and SO_SNDTIMEO; zero: for ever.
-  Nanos receive_timeout() const;
-  Nanos send_timeout() const;
-  bool pass_credentials() const;  // SO_PASSCRED
+  Nanos receive_timeout() const { return Nanos(receive_timeout_.load(std::memory_order_relaxed)); }
+  Nanos send_timeout() const { return Nanos(send_timeout_.load(std::memory_order_relaxed)); }
+  bool pass_credentials() const { return option(SO_PASSCRED); }
+  bool option(int name) const;  // a boolean one of SOL_SOCKET: SO_REUSEADDR, SO_BROADCAST…
 
   // What has to live as long as the socket: the network namespace it was made in.
   void set_network_namespace(Ref<RefCounted> ns) { network_namespace_ = std::move(ns); }
@@ -77,6 +91,7 @@ class Socket : public vfs::File {
   Result<size_t> Write(vfs::Caller& c, mm::IoSource& src,
                        const vfs::ReadWriteOptions& options) override;
   bool pollable() const override { return true; }
+  bool continues_writes() const override { return is_stream(); }
   std::string Describe() const override;
   const void* type_tag() const override { return &kTypeTag; }
 
@@ -86,12 +101,19 @@ class Socket : public vfs::File {
   virtual int TakeError() { return 0; }  // SO_ERROR
   virtual bool listening() { return false; }
   uint32_t send_buffer() const;
+  uint32_t receive_buffer() const;
+  size_t receive_low_water() const;
+  // SO_LINGER's seconds; nullopt: off.
+  std::optional<int> linger() const;
+  // What a family starts with, before anybody else has the socket.
+  void SetDefaultBuffers(uint32_t send, uint32_t receive);
+  // accept(2) of network protocols: the new socket has the listener's options.
+  void CopyOptions(const Socket& from);
 
  private:
   struct Options {
     uint32_t send_buffer = 212992;  // net.core.wmem_default
     uint32_t receive_buffer = 212992;
-    Nanos receive_timeout{0}, send_timeout{0};
     int32_t linger_on = 0, linger_seconds = 0;
     int32_t receive_low_water = 1;
     int32_t priority = 0;
@@ -100,6 +122,8 @@ class Socket : public vfs::File {
   Ref<RefCounted> network_namespace_;  // set before anybody else sees the socket
   mutable Mutex options_mutex_{LockRank::kLeaf};
   Options options_ GUARDED_BY(options_mutex_);
+  // Nanoseconds. Relaxed: independent words, asked for by every transfer.
+  std::atomic<int64_t> receive_timeout_{0}, send_timeout_{0};
 };
 
 }  // namespace sandboxd::net

@@ -226,11 +226,11 @@ TEST_F(UnixSocketTest, OptionsReadBack) {
   auto s = Make(SOCK_DGRAM);
   int32_t value = 8192;
   MUST(s->SetOption(caller_, SOL_SOCKET, SO_SNDBUF, AsBytes(value)));
-  auto bytes = MUST(s->GetOption(caller_, SOL_SOCKET, SO_SNDBUF));
+  auto bytes = MUST(s->GetOption(caller_, SOL_SOCKET, SO_SNDBUF, 4));
   memcpy(&value, bytes.data(), sizeof(value));
   EXPECT_EQ(value, 16384);
-  EXPECT_TRUE(s->GetOption(caller_, SOL_SOCKET, 12345).Is(Errno::kENOPROTOOPT));
-  EXPECT_TRUE(s->GetOption(caller_, 6, 1).Is(Errno::kENOPROTOOPT));
+  EXPECT_TRUE(s->GetOption(caller_, SOL_SOCKET, 12345, 4).Is(Errno::kENOPROTOOPT));
+  EXPECT_TRUE(s->GetOption(caller_, 6, 1, 4).Is(Errno::kENOPROTOOPT));
   EXPECT_TRUE(network_.Create(caller_, AF_INET, SOCK_STREAM, 0, 0).Is(Errno::kEAFNOSUPPORT));
   EXPECT_TRUE(network_.Create(caller_, AF_UNIX, SOCK_RDM, 0, 0).Is(Errno::kESOCKTNOSUPPORT));
 }

@@ -3,14 +3,32 @@
 #include <signal.h>
 #include <sys/epoll.h>
 
+#include "kernel/net/socket.h"
+
 namespace sandboxd::syscalls {
 
+namespace {
+
+// A transfer with a time limit is not started again after a handler (signal(7)).
+Errno AfterSignal(Errno e, const Transfer& how) {
+  return e == Errno::kERESTARTSYS && how.deadline.has_value() ? Errno::kEINTR : e;
+}
+
+// Sockets without a stream give EPIPE quietly.
+bool RaisesSigpipe(vfs::File& file) {
+  auto* socket = vfs::FileAs<net::Socket>(file);
+  return socket == nullptr || socket->is_stream();
+}
+
+}  // namespace
+
 Result<uint64_t> ReadFile(Task& t, vfs::File& file, mm::IoSink& dst, const Transfer& how) {
-  size_t n = TRY(Blocking(t, file, EPOLLIN | EPOLLRDNORM | EPOLLRDHUP, how.nonblocking,
-                          how.deadline, [&]() -> Result<size_t> {
-                            return how.at ? file.ReadAt(t, dst, *how.at) : file.Read(t, dst);
-                          }));
-  return uint64_t{n};
+  Result<size_t> n = Blocking(t, file, EPOLLIN | EPOLLRDNORM | EPOLLRDHUP, how.nonblocking,
+                              how.deadline, [&]() -> Result<size_t> {
+                                return how.at ? file.ReadAt(t, dst, *how.at) : file.Read(t, dst);
+                              });
+  if (!n.ok()) return AfterSignal(n.error(), how);
+  return uint64_t{*n};
 }
 
 namespace {
@@ -30,8 +48,8 @@ Result<uint64_t> WriteFile(Task& t, vfs::File& file, mm::IoSource& src, const Tr
   uint64_t total = 0;
   for (;;) {
     Result<size_t> n = WriteSome(t, file, src, how);
-    if (n.Is(Errno::kEPIPE)) t.SendSignalToSelf(SIGPIPE);
-    if (!n.ok()) return total > 0 ? Result<uint64_t>(total) : Result<uint64_t>(n.error());
+    if (n.Is(Errno::kEPIPE) && RaisesSigpipe(file)) t.SendSignalToSelf(SIGPIPE);
+    if (!n.ok()) return total > 0 ? Result<uint64_t>(total) : AfterSignal(n.error(), how);
     total += *n;
     bool more = src.remaining() > 0 && *n > 0 && !how.nonblocking && file.continues_writes();
     if (!more) return total;

@@ -58,11 +58,12 @@ class ControlWriter {
  public:
   explicit ControlWriter(uint64_t room) : room_(room) {}
   uint64_t room() const { return room_ - bytes_.size(); }
-  void Add(int type, ConstBytes data) {
+  void Add(int type, ConstBytes data) { Add(SOL_SOCKET, type, data); }
+  void Add(int level, int type, ConstBytes data) {
     const uint64_t full = kHeaderSize + data.size();
     cmsghdr header = {};
     header.cmsg_len = std::min(full, room());
-    header.cmsg_level = SOL_SOCKET;
+    header.cmsg_level = level;
     header.cmsg_type = type;
     ConstBytes head = AsBytes(header);
     bytes_.insert(bytes_.end(), head.begin(), head.end());
@@ -125,7 +126,10 @@ Result<net::Ancillary> ReadControl(Task& t, UserAddr control, uint64_t length) {
     }
     ConstBytes data = ConstBytes(bytes).subspan(at + kHeaderSize, header.cmsg_len - kHeaderSize);
     at += Align(header.cmsg_len);
-    if (header.cmsg_level != SOL_SOCKET) continue;
+    if (header.cmsg_level != SOL_SOCKET) {
+      out.messages.push_back({header.cmsg_level, header.cmsg_type, {data.begin(), data.end()}});
+      continue;
+    }
     if (header.cmsg_type == SCM_RIGHTS) {
       TRY(ReadRights(t, data, out));
     } else if (header.cmsg_type == SCM_CREDENTIALS) {
@@ -147,6 +151,10 @@ uint64_t WriteControl(Task& t, const net::Socket& socket, net::Ancillary ancilla
     UserCredentials user = ToUser(t, ancillary.credentials.value_or(net::PeerCredentials()));
     if (writer.room() < kHeaderSize + sizeof(user)) *flags |= MSG_CTRUNC;
     if (writer.room() >= kHeaderSize) writer.Add(SCM_CREDENTIALS, AsBytes(user));
+  }
+  for (const net::ControlMessage& m : ancillary.messages) {
+    if (writer.room() < kHeaderSize + m.data.size()) *flags |= MSG_CTRUNC;
+    if (writer.room() >= kHeaderSize) writer.Add(m.level, m.type, m.data);
   }
   if (!ancillary.files.empty()) {
     const size_t count = ancillary.files.size();

@@ -2,7 +2,10 @@
 #include <fcntl.h>
 #include <sys/ioctl.h>
 
+#include "kernel/net/interface_ioctl.h"
+#include "kernel/net/network.h"
 #include "kernel/syscalls/families.h"
+#include "kernel/task/namespace_objects.h"
 #include "kernel/vfs/inode.h"
 
 namespace sandboxd::syscalls {
@@ -47,7 +50,11 @@ Result<uint64_t> SysIoctl(Task& t, FdNum fd, uint32_t command, uint64_t arg) {
     default:
       break;
   }
-  return file->Ioctl(t, command, arg);
+  Result<uint64_t> own = file->Ioctl(t, command, arg);
+  if (own.Is(Errno::kENOTTY) && vfs::FileAs<net::Socket>(*file) != nullptr) {
+    return net::InterfaceIoctl(t.net_ns()->network().stack(), t, command, arg);
+  }
+  return own;
 }
 
 constexpr Row kRows[] = {

@@ -4,7 +4,9 @@
 
 #include <algorithm>
 
+#include "kernel/net/socket.h"
 #include "kernel/syscalls/blocking_io.h"
+#include "kernel/syscalls/deadlines.h"
 #include "kernel/syscalls/families.h"
 #include "kernel/vfs/inode.h"
 
@@ -19,8 +21,16 @@ Result<size_t> CheckCount(uint64_t count) {
   return std::min<uint64_t>(count, mm::kMaxRwCount);
 }
 
-Transfer HowOf(const vfs::File& file, std::optional<int64_t> at = std::nullopt) {
+enum class Direction : uint8_t { kRead, kWrite };
+
+Transfer HowOf(vfs::File& file, Direction direction, std::optional<int64_t> at = std::nullopt) {
   Transfer how;
+  // socket(7): SO_RCVTIMEO and SO_SNDTIMEO hold for read(2) and write(2) too.
+  if (auto* socket = vfs::FileAs<net::Socket>(file)) {
+    Nanos timeout =
+        direction == Direction::kRead ? socket->receive_timeout() : socket->send_timeout();
+    if (timeout != Nanos(0)) how.deadline = DeadlineIn(timeout);
+  }
   how.at = at;
   how.nonblocking = file.nonblocking();
   how.options.sync = (file.flags() & O_SYNC) == O_SYNC;
@@ -51,39 +61,39 @@ Result<Ref<vfs::File>> GetSeekable(Task& t, FdNum fd, int64_t offset) {
 Result<uint64_t> SysRead(Task& t, FdNum fd, UserAddr buffer, uint64_t count) {
   Ref<vfs::File> file = TRY(GetReadable(t, fd));
   mm::UserSink sink(t.memory(), buffer, TRY(CheckCount(count)));
-  return ReadFile(t, *file, sink, HowOf(*file));
+  return ReadFile(t, *file, sink, HowOf(*file, Direction::kRead));
 }
 
 Result<uint64_t> SysWrite(Task& t, FdNum fd, UserAddr buffer, uint64_t count) {
   Ref<vfs::File> file = TRY(GetWritable(t, fd));
   mm::UserSource source(t.memory(), buffer, TRY(CheckCount(count)));
-  return WriteFile(t, *file, source, HowOf(*file));
+  return WriteFile(t, *file, source, HowOf(*file, Direction::kWrite));
 }
 
 Result<uint64_t> SysPread64(Task& t, FdNum fd, UserAddr buffer, uint64_t count, int64_t offset) {
   Ref<vfs::File> file = TRY(GetSeekable(t, fd, offset));
   if (!file->readable()) return Errno::kEBADF;
   mm::UserSink sink(t.memory(), buffer, TRY(CheckCount(count)));
-  return ReadFile(t, *file, sink, HowOf(*file, offset));
+  return ReadFile(t, *file, sink, HowOf(*file, Direction::kRead, offset));
 }
 
 Result<uint64_t> SysPwrite64(Task& t, FdNum fd, UserAddr buffer, uint64_t count, int64_t offset) {
   Ref<vfs::File> file = TRY(GetSeekable(t, fd, offset));
   if (!file->writable()) return Errno::kEBADF;
   mm::UserSource source(t.memory(), buffer, TRY(CheckCount(count)));
-  return WriteFile(t, *file, source, HowOf(*file, offset));
+  return WriteFile(t, *file, source, HowOf(*file, Direction::kWrite, offset));
 }
 
 Result<uint64_t> SysReadv(Task& t, FdNum fd, UserAddr iov, uint64_t iovcnt) {
   Ref<vfs::File> file = TRY(GetReadable(t, fd));
   mm::UserSink sink(t.memory(), TRY(t.memory().ReadIoVec(iov, iovcnt)));
-  return ReadFile(t, *file, sink, HowOf(*file));
+  return ReadFile(t, *file, sink, HowOf(*file, Direction::kRead));
 }
 
 Result<uint64_t> SysWritev(Task& t, FdNum fd, UserAddr iov, uint64_t iovcnt) {
   Ref<vfs::File> file = TRY(GetWritable(t, fd));
   mm::UserSource source(t.memory(), TRY(t.memory().ReadIoVec(iov, iovcnt)));
-  return WriteFile(t, *file, source, HowOf(*file));
+  return WriteFile(t, *file, source, HowOf(*file, Direction::kWrite));
 }
 
 // preadv2(2): "EOPNOTSUPP: an unknown flag is specified in flags".
@@ -106,7 +116,8 @@ Result<uint64_t> SysPreadv2(Task& t, FdNum fd, UserAddr iov, uint64_t iovcnt, in
   bool at_position = offset == -1;
   Ref<vfs::File> file = TRY(at_position ? t.files().GetForIo(fd) : GetSeekable(t, fd, offset));
   if (!file->readable()) return Errno::kEBADF;
-  Transfer how = HowOf(*file, at_position ? std::nullopt : std::optional<int64_t>(offset));
+  Transfer how =
+      HowOf(*file, Direction::kRead, at_position ? std::nullopt : std::optional<int64_t>(offset));
   mm::UserSink sink(t.memory(), TRY(t.memory().ReadIoVec(iov, iovcnt)));
   TRY(ApplyRwf(flags, /*write=*/false, how));
   return ReadFile(t, *file, sink, how);
@@ -117,7 +128,8 @@ Result<uint64_t> SysPwritev2(Task& t, FdNum fd, UserAddr iov, uint64_t iovcnt, i
   bool at_position = offset == -1;
   Ref<vfs::File> file = TRY(at_position ? t.files().GetForIo(fd) : GetSeekable(t, fd, offset));
   if (!file->writable()) return Errno::kEBADF;
-  Transfer how = HowOf(*file, at_position ? std::nullopt : std::optional<int64_t>(offset));
+  Transfer how =
+      HowOf(*file, Direction::kWrite, at_position ? std::nullopt : std::optional<int64_t>(offset));
   mm::UserSource source(t.memory(), TRY(t.memory().ReadIoVec(iov, iovcnt)));
   TRY(ApplyRwf(flags, /*write=*/true, how));
   return WriteFile(t, *file, source, how);

@@ -101,6 +101,8 @@ Result<void> SysConnect(Task& t, FdNum fd, UserAddr addr, int32_t length) {
   Nanos timeout = socket->send_timeout();
   Result<void> r = Blocking(t, *socket, EPOLLOUT, socket->nonblocking(), TimeoutDeadline(timeout),
                             [&] { return socket->Connect(t, address); });
+  // connect(2): a network connection that takes longer than SO_SNDTIMEO goes on.
+  if (r.Is(Errno::kEAGAIN) && socket->family() != AF_UNIX) return Errno::kEINPROGRESS;
   if (!r.ok()) return Interrupted(r.error(), timeout);
   return Ok();
 }
@@ -134,7 +136,7 @@ Result<void> SysGetsockopt(Task& t, FdNum fd, int32_t level, int32_t name, UserA
     ConstBytes view = AsBytes(user);
     bytes.assign(view.begin(), view.end());
   } else {
-    bytes = TRY(socket->GetOption(t, level, name));
+    bytes = TRY(socket->GetOption(t, level, name, static_cast<size_t>(room)));
   }
   bytes.resize(std::min(bytes.size(), static_cast<size_t>(room)));
   TRY(t.memory().CopyOut(value, bytes));
@@ -238,7 +240,8 @@ Result<net::Received> Receive(Task& t, Socket& socket, mm::IoSink& sink, int fla
   const bool nonblocking = socket.nonblocking() || (flags & MSG_DONTWAIT) != 0;
   const Nanos timeout = socket.receive_timeout();
   const wait::Deadline deadline = TimeoutDeadline(timeout);
-  if ((flags & MSG_ERRQUEUE) != 0) return Errno::kEAGAIN;  // there is no queue of errors here
+  // recv(2): MSG_ERRQUEUE never waits.
+  if ((flags & MSG_ERRQUEUE) != 0) return socket.ReceiveError(t, sink);
   auto receive = [&] {
     return Blocking(t, socket, EPOLLIN | EPOLLRDHUP, nonblocking, deadline,
                     [&] { return socket.Receive(t, sink, flags); });
@@ -323,7 +326,9 @@ Result<uint64_t> SysRecvmmsg(Task& t, FdNum fd, UserAddr list, uint32_t count, i
 }
 
 constexpr Row kRows[] = {
-    Partial<SysSocket>(SYS_socket, "socket", "AF_UNIX only; other families give EAFNOSUPPORT"),
+    Partial<SysSocket>(SYS_socket, "socket",
+                       "AF_UNIX, AF_INET and AF_INET6 (TCP and UDP), AF_NETLINK "
+                       "(NETLINK_ROUTE); other families give EAFNOSUPPORT"),
     Full<SysSocketpair>(SYS_socketpair, "socketpair"),
     Full<SysBind>(SYS_bind, "bind"),
     Full<SysListen>(SYS_listen, "listen"),

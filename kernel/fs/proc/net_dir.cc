@@ -44,6 +44,7 @@ constexpr Table kTables[] = {
      "sk               Eth Pid        Groups   Rmem     Wmem     Dump  Locks    Drops    "
      "Inode\n"},
     {"sockstat", "sockets: used 0\nTCP: inuse 0 orphan 0 tw 0 alloc 0 mem 0\nUDP: inuse 0 mem 0\n"},
+    {"sockstat6", ""},
     {"ptype", "Type Device      Function\n"},
     {"psched", "000003e8 00000040 000f4240 3b9aca00\n"},
     {"protocols", ""},

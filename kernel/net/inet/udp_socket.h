@@ -1,0 +1,119 @@
+// UDP sockets of the loopback stack (udp(7)): the endpoint, which datagrams are sent to, and the
+// open file.
+#pragma once
+
+#include <deque>
+#include <string>
+
+#include "kernel/net/inet/inet_socket.h"
+#include "kernel/wait/wait_queue.h"
+
+namespace sandboxd::net {
+
+struct Datagram {
+  std::string bytes;
+  InetAddress from, to;
+  int ttl = 64, traffic_class = 0;
+  Nanos time{0};  // CLOCK_REALTIME
+};
+
+// An error that IP_RECVERR wants to hear of (ip(7)): an ICMP "port unreachable".
+struct DatagramError {
+  std::string bytes;  // what was sent
+  InetAddress to;     // where to
+};
+
+class UdpEndpoint : public RefCounted {
+ public:
+  explicit UdpEndpoint(PortTable& ports);
+  wait::WaitQueue& queue() { return queue_; }
+  PortBinding& binding() { return binding_; }
+
+  Result<void> Bind(const InetAddress& local);
+  InetAddress local() const;
+  Result<InetAddress> remote() const;
+  Result<void> Connect(const InetAddress& source, const InetAddress& to);
+  void Disconnect();
+  Result<void> Shutdown(int how);
+  void Close();
+  int TakeError();
+  // EPIPE after SHUT_WR, and the error of an earlier send.
+  Result<void> CheckSend();
+
+  // False if nobody is here.
+  bool Deliver(Datagram datagram);
+  void Refused(DatagramError error, bool connected, bool keep);
+  Result<Datagram> Take(bool peek);
+  Result<DatagramError> TakeQueuedError();
+  void PutBack(Datagram datagram);
+
+  wait::EventMask Poll() const;
+  size_t first_size() const;
+  size_t queued_bytes() const;
+  void set_limit(size_t bytes);
+
+ private:
+  ~UdpEndpoint() override;
+  PortTable& ports_;
+  wait::WaitQueue queue_;
+  PortBinding binding_;  // the table's
+  mutable Mutex mutex_{LockRank::kSocket};
+  InetAddress bound_ GUARDED_BY(mutex_);
+  InetAddress local_ GUARDED_BY(mutex_);
+  InetAddress remote_ GUARDED_BY(mutex_);  // port 0: not connected
+  bool no_more_in_ GUARDED_BY(mutex_) = false;
+  bool no_more_out_ GUARDED_BY(mutex_) = false;
+  bool closed_ GUARDED_BY(mutex_) = false;
+  int error_ GUARDED_BY(mutex_) = 0;
+  std::deque<Datagram> queue_in_ GUARDED_BY(mutex_);
+  std::deque<DatagramError> errors_ GUARDED_BY(mutex_);
+  size_t queued_ GUARDED_BY(mutex_) = 0;
+  size_t limit_ GUARDED_BY(mutex_) = 212992;
+};
+
+class UdpSocket final : public InetSocket {
+ public:
+  static Ref<UdpSocket> Create(vfs::Vfs& vfs, LoopbackStack& stack, int family, int flags);
+
+  int type() const override { return SOCK_DGRAM; }
+  UdpEndpoint& endpoint() const { return *endpoint_; }
+
+  Result<void> Listen(vfs::Caller&, int) override { return Errno::kEOPNOTSUPP; }
+  Result<void> Connect(vfs::Caller& c, const SocketAddress& address) override;
+  Result<Ref<Socket>> Accept(vfs::Caller&, int) override { return Errno::kEOPNOTSUPP; }
+  Result<void> Shutdown(int how) override { return endpoint_->Shutdown(how); }
+  Result<SocketAddress> PeerAddress() override;
+  Result<size_t> Send(vfs::Caller& c, mm::IoSource& data, SendRequest& request) override;
+  Result<Received> Receive(vfs::Caller& c, mm::IoSink& data, int flags) override;
+  Result<Received> ReceiveError(vfs::Caller& c, mm::IoSink& data) override;
+  Result<void> SetOption(vfs::Caller& c, int level, int name, ConstBytes value) override;
+
+  void AddRow(std::vector<SocketRow>& rows) const;  // of /proc/net
+  wait::EventMask Poll(wait::EventMask interest) override;
+  void AddWaiter(wait::WaitEntry& entry, wait::EventMask mask, bool exclusive) override;
+
+ protected:
+  int TakeError() override { return endpoint_->TakeError(); }
+  PortTable& ports() override;
+  PortBinding& binding() override { return endpoint_->binding(); }
+  InetAddress local() const override { return endpoint_->local(); }
+  Result<InetAddress> remote() const override { return endpoint_->remote(); }
+  Result<void> BindTo(const InetAddress& local) override { return endpoint_->Bind(local); }
+  size_t readable_bytes() const override { return endpoint_->first_size(); }
+  size_t unsent_bytes() const override { return 0; }
+
+ private:
+  template <typename T, typename... Args>
+  friend Ref<T> sandboxd::MakeRef(Args&&...);
+  UdpSocket(vfs::Path path, LoopbackStack& stack, int family, int flags);
+  ~UdpSocket() override;
+  Result<InetAddress> Target(const SendRequest& request) const;
+  Result<void> ApplyControl(const SendRequest& request, Datagram& datagram) const;
+  Result<size_t> Transmit(Datagram datagram);
+  void AddControl(const Datagram& datagram, Received& r) const;
+  bool keeps_errors() const;
+
+  const Ref<UdpEndpoint> endpoint_;
+};
+
+}  // namespace sandboxd::net
