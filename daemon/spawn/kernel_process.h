@@ -10,9 +10,9 @@
 
 namespace sandboxd::daemon {
 
-// sandbox-kernel --control-fd=3 --log-fd=4 [--kvm-fd=5] --platform=P [--strace]: pid 1 of its own pid namespace,
-// in user, mount, net, ipc and uts namespaces of its own, with a single id that is `host_id`
-// outside.
+// sandbox-kernel --control-fd=3 --log-fd=4 [--kvm-fd=5] --platform=P [--strace]: pid 1 of its own
+// pid namespace, in user, mount, net, ipc and uts namespaces of its own, with a single id that is
+// `host_id` outside.
 struct KernelProcessRequest {
   int binary_fd = -1;
   int control_listen_fd = -1;

@@ -51,6 +51,7 @@ Result<void> GuestTables::Init() {
   for (uint64_t offset : {stub::kGdtOffset, stub::kIdtOffset, stub::kEntryOffset}) {
     TRY(MapSystemPage(offset));
   }
+  TRY(MapHole());
   return MapVdso();
 }
 
@@ -122,6 +123,12 @@ Result<void> GuestTables::MapSystemPage(uint64_t offset) {
   }
   Write(Table(table) + IndexOf(address, 0), offset | kPresent | kWritable | kAccessed | kDirty);
   return Ok();
+}
+
+Result<void> GuestTables::MapHole() {
+  const UserAddr hole(layout_.hole());
+  TRY(AddMemorySlot(kHolePhysical, hole.value, kPageSize));
+  return Set({hole, hole + kPageSize}, kHolePhysical, PROT_EXEC);
 }
 
 // The host's own pages, as they lie in every stub: data to read, code to read and run.

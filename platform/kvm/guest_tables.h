@@ -63,6 +63,7 @@ class GuestTables {
   Result<void> MapSystemPage(uint64_t offset);
   void WriteDescriptors();
   void WriteEntries();
+  Result<void> MapHole();
   Result<void> MapVdso();
 
   // Three last-level tables, and two on the way to each of the ends.

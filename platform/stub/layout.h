@@ -28,6 +28,7 @@ struct Layout {
   uint64_t vector() const { return base + SANDBOXD_STUB_VECTOR; }
   uint64_t slots() const { return base + SANDBOXD_STUB_SLOTS; }
   uint64_t stacks() const { return base + SANDBOXD_STUB_STACKS; }
+  uint64_t hole() const { return base + SANDBOXD_STUB_HOLE; }
   uint64_t tables() const { return base + SANDBOXD_STUB_TABLES; }
   uint64_t size() const {
     switch (kind) {

@@ -37,6 +37,10 @@ inline constexpr uint64_t kFreePages = kThreadPages + kMaxSlots * 4096;  // page
 
 // Exceptions enter at kEntryOffset + vector * kVectorStride, system calls at kCallOffset behind the
 // last vector. Each entry is a `hlt`, which leaves the machine.
+//
+// Where `syscall` arrives at its entry still in ring 3, so that fetching the `hlt` there is a page
+// fault, the entry is moved to Layout::hole(): a page that ring 3 may run, in a memory slot behind
+// which the stub has nothing. Then the fetch leaves the machine without any exception.
 inline constexpr uint64_t kVectorStride = 8;
 inline constexpr uint64_t kCallOffset = 0x900;
 
@@ -84,6 +88,7 @@ struct MachineState {
   // Of this machine.
   alignas(64) int32_t failed_step;  // 0: it could be made
   int32_t error;                    // and if not, the host's answer, negative
+  bool calls_fault;                 // `syscall` arrives in ring 3
   int32_t vcpus[kMaxSlots];         // descriptors; 0: none yet
   bool clear_events[kMaxSlots];     // an interrupt may have left an exception half delivered
 };

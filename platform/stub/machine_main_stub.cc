@@ -99,7 +99,12 @@ STUB_INLINE long InitialSregs(long vcpu, uint64_t slot, kvm_sregs* s) {
   return Ioctl(vcpu, KVM_SET_SREGS, s);
 }
 
-STUB_INLINE long SetMsrs(long vcpu) {
+STUB_INLINE uint64_t CallEntry() {
+  if (State()->calls_fault) return Base() + SANDBOXD_STUB_HOLE;
+  return kSystemBase + kEntryOffset + kCallOffset;
+}
+
+STUB_CODE __attribute__((noinline)) long SetMsrs(long vcpu) {
   struct {  // struct kvm_msrs
     uint32_t count, padding;
     kvm_msr_entry entries[3];
@@ -110,7 +115,7 @@ STUB_INLINE long SetMsrs(long vcpu) {
   e[0].index = kMsrStar;
   e[0].data = uint64_t{kSystemCs} << 32 | (uint64_t{kGuestCs} - 16) << 48;
   e[1].index = kMsrLstar;
-  e[1].data = kSystemBase + kEntryOffset + kCallOffset;
+  e[1].data = CallEntry();
   e[2].index = kMsrSfmask;
   e[2].data = kCallMask;
   e[0].reserved = e[1].reserved = e[2].reserved = 0;
@@ -232,6 +237,9 @@ STUB_INLINE bool TakeEntry(SharedContext* c, uint64_t slot, const kvm_run* run) 
   if (vector == 14 && r.rip == kEntries + kCallOffset) {
     // A machine whose `syscall` doesn't change the privilege level: it could not fetch the entry.
     TakeCall(c);
+    MachineState* state = State();
+    state->calls_fault = true;
+    SetMsrs(state->vcpus[slot]);
     return true;
   }
   r.cs = frame[1];
@@ -255,8 +263,12 @@ STUB_CODE __attribute__((noinline)) void RunMachine(SharedContext* c, uint64_t s
   if (vcpu == 0) return Break(c, static_cast<uint64_t>(state->failed_step), state->error);
   kvm_run* run = RunOf(slot);
   RegsToMachine(&c->regs, &run->s.regs.regs);
-  SetUserSegments(&run->s.regs.sregs, c->regs.fs_base, c->regs.gs_base);
-  run->kvm_dirty_regs = KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS;
+  run->kvm_dirty_regs = KVM_SYNC_X86_REGS;
+  const kvm_sregs* left = &run->s.regs.sregs;
+  if (left->cs.dpl != 3 || left->fs.base != c->regs.fs_base || left->gs.base != c->regs.gs_base) {
+    SetUserSegments(&run->s.regs.sregs, c->regs.fs_base, c->regs.gs_base);
+    run->kvm_dirty_regs |= KVM_SYNC_X86_SREGS;
+  }
   if (state->clear_events[slot]) {
     state->clear_events[slot] = false;
     __builtin_memset(&run->s.regs.events, 0, sizeof(run->s.regs.events));
@@ -271,7 +283,8 @@ STUB_CODE __attribute__((noinline)) void RunMachine(SharedContext* c, uint64_t s
       *const_cast<volatile uint8_t*>(&run->immediate_exit) = 0;
       // On its way to an entry it is at no address of the application's: it gets there first, and
       // the interrupt is found at the next turn.
-      if (run->s.regs.regs.rip >= kSystemBase) continue;
+      const uint64_t rip = run->s.regs.regs.rip;
+      if (rip >= kSystemBase || rip == Base() + SANDBOXD_STUB_HOLE) continue;
     }
     RegsFromMachine(&run->s.regs.regs, &run->s.regs.sregs, &c->regs);
     if (result == kEintr) {
@@ -280,6 +293,7 @@ STUB_CODE __attribute__((noinline)) void RunMachine(SharedContext* c, uint64_t s
       return;
     }
     if (result == kEfault) {
+      if (c->regs.rip == Base() + SANDBOXD_STUB_HOLE) return TakeCall(c);
       c->event = Event::kHostFault;
       return;
     }
