@@ -16,7 +16,7 @@ namespace sandboxd::platform::stub {
 namespace {
 
 constexpr int kSigbus = 7, kSigusr1 = 10, kSigsegv = 11;
-constexpr long kEintr = -4, kEfault = -14;
+constexpr long kEintr = -4, kEagain = -11, kEfault = -14;
 
 // Control registers and flags (Intel SDM volume 3, 2.5; volume 1, 3.4.3).
 constexpr uint64_t kCr0 = 0x8005'0033;        // PG AM WP NE ET MP PE
@@ -348,7 +348,7 @@ STUB_CODE __attribute__((noinline)) bool ForkMachine(SharedContext* c, uint64_t 
 }
 
 STUB_INLINE long StartThread(uint64_t slot) {
-  if (State()->vcpus[slot] == 0 && !MakeVcpu(slot)) return State()->error;
+  if (State()->vcpus[slot] == 0 && !MakeVcpu(slot)) return kEagain;
   return sandboxd_stub_start_machine_thread(SANDBOXD_STUB_THREAD_FLAGS,
                                             StackOfSlot(slot) + SANDBOXD_STUB_STACK_SIZE, slot);
 }
