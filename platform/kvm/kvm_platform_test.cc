@@ -7,8 +7,10 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <csignal>
 #include <cstring>
+#include <thread>
 
 #include "platform/arch/xstate.h"
 #include "platform/base/unique_fd.h"
@@ -99,6 +101,52 @@ TEST_F(KvmPlatformTest, AForkRunsOnWithoutFaults) {
   arch::Registers regs = start;
   ASSERT_EQ(context->Switch(regs, StepMode::kRun).kind, Stop::Kind::kSyscall);
   EXPECT_EQ(static_cast<KvmContext&>(*context).exits(), 1u);
+}
+
+// What one thread maps, protects and unmaps beside it, another that computes doesn't notice; and a
+// page that comes and goes is there or not, and nothing else.
+GUEST_CODE(Watch, "1: incl (%rbx)\n mov (%rdi), %eax\n test %eax, %eax\n jz 1b\n syscall");
+TEST_F(KvmPlatformTest, ChangesBesideARunningThreadAreExact) {
+  LoadCode(kWatch);
+  constexpr int kRounds = 300;
+  const UserAddr counter = kData, watched = kData + kPageSize, other = kData + 2 * kPageSize;
+  ASSERT_TRUE(space_->Map(*context_, Pages(counter, 1), kRw, {}).ok());
+  ASSERT_TRUE(space_->Map(*context_, Pages(watched, 1), kRw, {}).ok());
+  ASSERT_TRUE(space_->PrepareThread(*context_).ok());
+  std::atomic<Context*> running{nullptr};
+  std::thread watcher([&] {
+    auto context = MUST(space_->NewContext());
+    running = context.get();
+    arch::Registers regs = regs_;
+    regs.rbx = counter.value;
+    regs.rdi = watched.value;
+    for (;;) {
+      const Stop stop = context->Switch(regs, StepMode::kRun);
+      if (stop.kind == Stop::Kind::kInterrupt) return;
+      ASSERT_EQ(stop.kind, Stop::Kind::kFault) << "read " << regs.rax;
+      ASSERT_EQ(stop.fault.addr, watched);
+      ASSERT_EQ(stop.fault.code, SEGV_MAPERR);
+    }
+  });
+  while (running == nullptr) std::this_thread::yield();
+  const uint32_t mark = 1;
+  for (int i = 0; i < kRounds; i++) {
+    ASSERT_TRUE(space_->Map(*context_, Pages(other, 4), kRw, {}).ok());
+    ASSERT_EQ(space_->CopyOut(other, AsBytes(mark)), sizeof(mark));
+    ASSERT_TRUE(space_->Protect(*context_, Pages(other, 2), PROT_READ).ok());
+    ASSERT_TRUE(space_->Unmap(*context_, Pages(other, 4)).ok());
+    ASSERT_TRUE(space_->Unmap(*context_, Pages(watched, 1)).ok());
+    ASSERT_TRUE(space_->Map(*context_, Pages(watched, 1), kRw, {}).ok());
+    ASSERT_TRUE(space_->Protect(*context_, Pages(watched, 1), PROT_READ).ok());
+  }
+  // It has moved on all the time.
+  uint32_t before = 0, after = 0;
+  ASSERT_EQ(space_->CopyIn(counter, AsWritableBytes(before)), sizeof(before));
+  do {
+    ASSERT_EQ(space_->CopyIn(counter, AsWritableBytes(after)), sizeof(after));
+  } while (after == before);
+  running.load()->Interrupt();
+  watcher.join();
 }
 
 // The host can't provide the last page: after it has said so, the processor says which.
