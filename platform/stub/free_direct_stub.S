@@ -49,6 +49,29 @@ LABEL sandboxd_stub_direct
 	mov	%rsp, REG_RSP(%r11)
 	mov	SANDBOXD_SLOT_STACK_END(%r11), %rsp
 	pushfq
+	popq	REG_EFLAGS(%r11)
+	cmp	$SANDBOXD_SLOT_ANSWER_COUNT, %rax
+	jae	.Lcall
+	cmpq	$0, SANDBOXD_SLOT_ANSWERS(%r11, %rax, 8)
+	je	.Lcall
+	testl	$ODD_FLAGS, REG_EFLAGS(%r11)
+	jnz	.Lcall
+	// The answer is known. An interrupt that came before the next comparison has left a mark, and the
+	// call is made; who comes after it finds the call done (FinishAnswer in free_main_stub.cc).
+	cmpl	$0, SANDBOXD_SLOT_INTERRUPTED(%r11)
+LABEL sandboxd_stub_answer
+	jne	.Lcall
+	mov	SANDBOXD_SLOT_ANSWERS(%r11, %rax, 8), %rax
+LABEL sandboxd_stub_answered
+	lea	-1(%rax), %rax
+LABEL sandboxd_stub_answer_taken
+	pushq	REG_EFLAGS(%r11)
+	popfq
+	mov	REG_RSP(%r11), %rsp
+	mov	REG_EFLAGS(%r11), %r11
+	jmp	*%rcx
+LABEL sandboxd_stub_answer_end
+.Lcall:
 	mov	%rax, REG_ORIG_RAX(%r11)
 	mov	%rcx, REG_RIP(%r11)
 	mov	%rcx, REG_RCX(%r11)
@@ -71,8 +94,7 @@ LABEL sandboxd_stub_direct
 	mov	%r11, %rbx
 	rdfsbase %rbp
 	mov	%rbp, REG_FS_BASE(%rbx)
-	pop	%rax
-	mov	%rax, REG_EFLAGS(%rbx)
+	mov	REG_EFLAGS(%rbx), %rax
 	mov	%rax, REG_R11(%rbx)
 	test	$ODD_FLAGS, %eax
 	jz	1f

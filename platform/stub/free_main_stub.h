@@ -24,6 +24,12 @@ uint64_t sandboxd_stub_direct_call(sandboxd::platform::stub::SharedContext* c);
 void sandboxd_stub_direct();       // where trampolines lead
 void sandboxd_stub_direct_jump();  // where that goes back to the application, in two ways
 void sandboxd_stub_direct_iret();
+// Where a call that the stub answers by itself is as good as done: the number is in rax still, then
+// the answer from the slot, then the result.
+void sandboxd_stub_answer();
+void sandboxd_stub_answered();
+void sandboxd_stub_answer_taken();
+void sandboxd_stub_answer_end();
 void sandboxd_stub_xsave(void* area, uint64_t components);
 uint64_t sandboxd_stub_xrstor(const void* area, uint64_t components);
 void sandboxd_stub_xrstor_at();

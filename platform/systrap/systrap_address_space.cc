@@ -22,6 +22,9 @@ namespace {
 
 using stub::Command;
 
+// Threads that are kept for the next ones.
+constexpr size_t kMaxIdle = 8;
+
 void KillAndReap(pid_t pid) {
   kill(pid, SIGKILL);
   while (waitpid(pid, nullptr, __WALL) < 0 && errno == EINTR) {
@@ -236,6 +239,16 @@ Result<void> SystrapAddressSpace::PrepareThread(Context& by) {
   std::vector<std::byte> vector_state = TRY(by.GetFpState());
   MutexLock lock(mutex_);
   if (killed_) return Errno::kESRCH;
+  if (!idle_.empty()) {
+    Parked again = std::move(idle_.back());
+    idle_.pop_back();
+    // What is true of the new thread isn't what was of the old one.
+    std::memset(slots_[again.slot].answers, 0, sizeof(stub::SharedContext::answers));
+    again.vector_state = std::move(vector_state);
+    threads_.fetch_add(1, std::memory_order_acq_rel);
+    parked_.push_back(std::move(again));
+    return Ok();
+  }
   const uint64_t slot = TRY(TakeSlot());
   std::memset(static_cast<void*>(&slots_[slot]), 0, offsetof(stub::SharedContext, buffer));
   Result<pid_t> tid = Errno::kENOMEM;
@@ -267,12 +280,17 @@ Result<std::unique_ptr<Context>> SystrapAddressSpace::NewContext() {
   return std::unique_ptr<Context>(std::move(context));
 }
 
-void SystrapAddressSpace::ReleaseThread(pid_t tid, uint64_t slot) {
+void SystrapAddressSpace::ReleaseThread(pid_t tid, uint64_t slot, bool dead) {
   MutexLock lock(mutex_);
   contexts_--;
   if (contexts_ == 0 && parked_.empty()) {
     // Nothing can run here any more. The destructor reaps.
     KillLocked();
+    return;
+  }
+  if (patcher_ != nullptr && !dead && idle_.size() < kMaxIdle) {
+    threads_.fetch_sub(1, std::memory_order_acq_rel);
+    idle_.push_back({tid, slot, {}});
     return;
   }
   // The leader's process is the one by whose number the memory is known: it waits for a turn that

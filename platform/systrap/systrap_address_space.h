@@ -70,8 +70,8 @@ class SystrapAddressSpace : public AddressSpace {
   void Kill() override;
 
   const std::atomic<bool>& killed() const { return killed_; }
-  // A context is going away; its thread waits for a turn, or is dead.
-  void ReleaseThread(pid_t tid, uint64_t slot);
+  // A context is going away; its thread waits for a turn, or is `dead`.
+  void ReleaseThread(pid_t tid, uint64_t slot, bool dead);
 
  protected:
   ~SystrapAddressSpace() override;
@@ -108,6 +108,8 @@ class SystrapAddressSpace : public AddressSpace {
   // Held while the stub's scratch pages and its socket are in use.
   Mutex mutex_{LockRank::kAddressSpace};
   std::vector<Parked> parked_ GUARDED_BY(mutex_);
+  // Threads whose context has gone; they wait for their turn, which comes when a new one is wanted.
+  std::vector<Parked> idle_ GUARDED_BY(mutex_);
   // All processes but the leader that aren't reaped yet: parked or owned by a context.
   std::vector<pid_t> others_ GUARDED_BY(mutex_);
   std::vector<bool> used_slots_ GUARDED_BY(mutex_);

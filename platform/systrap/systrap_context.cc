@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <csignal>
 #include <cstring>
+#include <iterator>
+#include <type_traits>
 #include <utility>
 
 #include "platform/arch/fault.h"
@@ -23,6 +25,37 @@ constexpr int kInterruptSignal = SIGUSR1;
 constexpr uint64_t kTrapFlag = 0x100;
 constexpr uint64_t kUserCs = 0x33;
 constexpr uint64_t kNoWord = ~uint64_t{0};
+
+// Calls by which a thread learns who it is. It is the only one to be fooled if its slot says
+// something else, and the only one who can change the answer, by a call of its own.
+constexpr uint64_t kIdentity[] = {SYS_getpid,  SYS_gettid, SYS_getuid,
+                                  SYS_geteuid, SYS_getgid, SYS_getegid};
+static_assert(std::all_of(std::begin(kIdentity), std::end(kIdentity), [](uint64_t number) {
+  return number < std::extent_v<decltype(SharedContext::answers)>;
+}));
+constexpr uint64_t kOverflowId = 65534;
+bool IsIdentity(uint64_t number) {
+  return std::find(std::begin(kIdentity), std::end(kIdentity), number) != std::end(kIdentity);
+}
+
+// Everything that sets ids or enters another namespace; exec is made in a new context.
+bool ChangesIdentity(uint64_t number) {
+  switch (number) {
+    case SYS_setuid:
+    case SYS_setgid:
+    case SYS_setreuid:
+    case SYS_setregid:
+    case SYS_setresuid:
+    case SYS_setresgid:
+    case SYS_setfsuid:
+    case SYS_setfsgid:
+    case SYS_unshare:
+    case SYS_setns:
+      return true;
+    default:
+      return false;
+  }
+}
 
 bool IsUserWord(UserAddr addr) {
   return addr.value % sizeof(uint32_t) == 0 && addr < kApplicationEnd;
@@ -44,7 +77,7 @@ SystrapContext::SystrapContext(Ref<SystrapAddressSpace> as, SharedContext& share
 SystrapContext::~SystrapContext() {
   SpinBudget::Idle();
   turns_.Unpin();
-  Space().ReleaseThread(turns_.tid(), slot_);
+  Space().ReleaseThread(turns_.tid(), slot_, turns_.dead());
 }
 
 SystrapAddressSpace& SystrapContext::Space() {
@@ -112,6 +145,7 @@ Stop SystrapContext::Switch(arch::Registers& regs, StepMode step) {
 
   Patcher* patcher = Space().patcher();
   if (step == StepMode::kSingleStep && patcher != nullptr) patcher->Disable(*this, Space().alone());
+  if (patcher != nullptr) NoteAnswer(regs);
   StoreRegisters(regs, step);
   for (;;) {
     if (!turns_.Take(Command::kRun)) return {Stop::Kind::kDead, {}};
@@ -123,6 +157,7 @@ Stop SystrapContext::Switch(arch::Registers& regs, StepMode step) {
     LoadRegisters(regs, step);
     switch (event) {
       case Event::kSyscall:
+        if (patcher != nullptr) NoteCall(regs);
         if (regs.cs == kUserCs) return {Stop::Kind::kSyscall, {}};
         return {Stop::Kind::kFault, arch::UndoForeignCall(regs)};
       case Event::kForeignSyscall:
@@ -136,6 +171,26 @@ Stop SystrapContext::Switch(arch::Registers& regs, StepMode step) {
     }
     return {Stop::Kind::kFault, LoadFault()};
   }
+}
+
+void SystrapContext::NoteCall(const arch::Registers& regs) {
+  const uint64_t number = regs.syscall_number();
+  if (ChangesIdentity(number)) {
+    for (uint64_t call : kIdentity) turns_.shared().answers[call] = 0;
+  }
+  answerable_.reset();
+  if (IsIdentity(number)) answerable_ = number;
+  answerable_ip_ = regs.rip;
+}
+
+void SystrapContext::NoteAnswer(const arch::Registers& regs) {
+  if (!answerable_) return;
+  const uint64_t number = *std::exchange(answerable_, std::nullopt);
+  const uint64_t result = regs.return_value();
+  if (regs.rip != answerable_ip_ || result > UINT32_MAX) return;  // it did not return
+  // An id without a name in the user namespace: it may still get one (/proc/PID/uid_map).
+  if (result == kOverflowId) return;
+  turns_.shared().answers[number] = result + 1;
 }
 
 bool SystrapContext::IsOurAffair(Patcher& patcher, Event event) {

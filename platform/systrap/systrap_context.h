@@ -3,6 +3,7 @@
 
 #include <array>
 #include <atomic>
+#include <optional>
 
 #include "platform/context.h"
 #include "platform/systrap/systrap_address_space.h"
@@ -70,9 +71,16 @@ class SystrapContext : public Context {
   bool IsOurAffair(Patcher& patcher, stub::Event event);
   bool IsOurFault(Patcher& patcher);
   SystrapAddressSpace& Space();
+  // Calls whose result stays what it is: before the application goes on from one, and when it makes
+  // one.
+  void NoteAnswer(const arch::Registers& regs);
+  void NoteCall(const arch::Registers& regs);
 
   Turns turns_;
   const uint64_t slot_;
+  // The call that may be answered by the stub next time, and where it returns to.
+  std::optional<uint64_t> answerable_;
+  uint64_t answerable_ip_ = 0;
   // As in ptrace::Tracee: Interrupt() sets wanted_ and then looks at running_, Switch() does the
   // reverse, both sequentially consistent.
   std::atomic<bool> wanted_{false};

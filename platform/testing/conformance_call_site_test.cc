@@ -79,7 +79,7 @@ class CallSiteTest : public ConformanceTest {
 INSTANTIATE_CONFORMANCE(CallSiteTest);
 
 // The stack pointer is a number: nothing may be written below it, nor read.
-GUEST_CODE(Loop, "1: mov $0x27, %eax\n syscall\n jmp 1b");
+GUEST_CODE(Loop, "1: mov $0x6e, %eax\n syscall\n jmp 1b");
 
 TEST_P(CallSiteTest, RegistersAndFlagsSurvive) {
   LoadText(kLoop);
@@ -96,7 +96,7 @@ TEST_P(CallSiteTest, RegistersAndFlagsSurvive) {
     // Carry, zero, sign, direction, overflow, alignment check.
     regs_.eflags = 0x202 | (i % 2 != 0 ? 0x40cc1 : 0) | (i % 3 != 0 ? 0x800 : 0);
     const arch::Registers before = regs_;
-    ASSERT_EQ(RunToSyscall(), 0x27u);
+    ASSERT_EQ(RunToSyscall(), 0x6eu);
     ExpectSame(before, regs_);
     EXPECT_EQ(static_cast<int64_t>(regs_.rax), -ENOSYS);
     EXPECT_EQ(regs_.rip, kEntry.value + 7);
@@ -114,7 +114,7 @@ TEST_P(CallSiteTest, RegistersAndFlagsSurvive) {
 TEST_P(CallSiteTest, AnyRegistersCanFollowACall) {
   LoadText(kLoop);
   for (uint64_t i = 0; i < kOften; i++) {
-    ASSERT_EQ(RunToSyscall(), 0x27u);
+    ASSERT_EQ(RunToSyscall(), 0x6eu);
     regs_.rip = kEntry.value;
     regs_.rcx = i;
     regs_.r11 = ~i;
@@ -123,6 +123,49 @@ TEST_P(CallSiteTest, AnyRegistersCanFollowACall) {
     ASSERT_EQ(Run().kind, Stop::Kind::kInterrupt);
     EXPECT_EQ(std::memcmp(&before, &regs_, sizeof(before)), 0);
   }
+}
+
+// Asks who it is a thousand times, then makes another call. rdi: the sum of the answers.
+GUEST_CODE(WhoAmI,
+           "xor %edi, %edi\n mov $1000, %ebp\n"
+           "1: mov $39, %eax\n syscall\n add %rax, %rdi\n dec %ebp\n jnz 1b\n"
+           "mov $110, %eax\n syscall\n mov $105, %eax\n syscall");
+TEST_P(CallSiteTest, AnswersThatAreKnownAreTheSame) {
+  LoadText(kWhoAmI);
+  std::atomic<bool> done{false};
+  std::thread interrupter([&] {
+    while (!done) context_->Interrupt();
+  });
+  for (uint64_t pid : {77, 78}) {
+    regs_.rip = kEntry.value;
+    regs_.rbx = 0xb;
+    const arch::Registers before = regs_;
+    int calls = 0;
+    for (;;) {
+      Stop stop = Run();
+      if (stop.kind == Stop::Kind::kInterrupt) {
+        EXPECT_GE(regs_.rip, kEntry.value);
+        EXPECT_LT(regs_.rip, kEntry.value + 64);
+        continue;
+      }
+      ASSERT_EQ(stop.kind, Stop::Kind::kSyscall);
+      if (regs_.syscall_number() != SYS_getpid) break;
+      calls++;
+      regs_.set_return_value(pid);
+    }
+    EXPECT_EQ(regs_.syscall_number(), static_cast<uint64_t>(SYS_getppid));
+    EXPECT_EQ(regs_.rdi, 1000 * pid);
+    EXPECT_LE(calls, 1000);
+    EXPECT_EQ(regs_.rbx, before.rbx);
+    EXPECT_EQ(regs_.rsp, before.rsp);
+    // Now it becomes somebody else.
+    while (Run().kind == Stop::Kind::kInterrupt) {
+    }
+    EXPECT_EQ(regs_.syscall_number(), static_cast<uint64_t>(SYS_setuid));
+    regs_.set_return_value(0);
+  }
+  done = true;
+  interrupter.join();
 }
 
 GUEST_CODE(Shapes,
@@ -163,9 +206,9 @@ TEST_P(CallSiteTest, JumpsToTheInstructionItself) {
 TEST_P(CallSiteTest, RewoundCallsRunAgain) {
   LoadText(kLoop);
   for (int i = 0; i < kOften; i++) {
-    ASSERT_EQ(RunToSyscall(), 0x27u);
+    ASSERT_EQ(RunToSyscall(), 0x6eu);
     regs_.RewindSyscall();
-    ASSERT_EQ(RunToSyscall(), 0x27u);
+    ASSERT_EQ(RunToSyscall(), 0x6eu);
     EXPECT_EQ(regs_.rip, kEntry.value + 7);
   }
 }
@@ -173,7 +216,7 @@ TEST_P(CallSiteTest, RewoundCallsRunAgain) {
 TEST_P(CallSiteTest, VectorStateSurvivesAndCanBeReadAndWritten) {
   LoadText(kLoop);
   for (int i = 0; i < kOften; i++) {
-    ASSERT_EQ(RunToSyscall(), 0x27u);
+    ASSERT_EQ(RunToSyscall(), 0x6eu);
     std::vector<std::byte> state = MUST(context_->GetFpState());
     constexpr size_t kXmm3 = 160 + 3 * 16;
     if (i > 0) {
@@ -187,7 +230,7 @@ TEST_P(CallSiteTest, VectorStateSurvivesAndCanBeReadAndWritten) {
   ASSERT_TRUE(context_->ResetFpState().ok());
 }
 
-GUEST_CODE(Count, "1: incq (%rbx)\n mov $0x27, %eax\n syscall\n jmp 1b");
+GUEST_CODE(Count, "1: incq (%rbx)\n mov $0x6e, %eax\n syscall\n jmp 1b");
 TEST_P(CallSiteTest, InterruptsNeitherLoseNorDoubleCalls) {
   LoadText(kCount);
   regs_.rbx = kData.value;
@@ -217,14 +260,14 @@ TEST_P(CallSiteTest, InterruptsNeitherLoseNorDoubleCalls) {
 
 TEST_P(CallSiteTest, ForksHaveTheSameCode) {
   LoadText(kLoop);
-  for (int i = 0; i < kOften; i++) ASSERT_EQ(RunToSyscall(), 0x27u);
+  for (int i = 0; i < kOften; i++) ASSERT_EQ(RunToSyscall(), 0x6eu);
   auto child = MUST(as().Fork(*context_));
   auto context = MUST(child->NewContext());
   arch::Registers regs = regs_;
   for (int i = 0; i < kOften; i++) {
-    ASSERT_EQ(RunToSyscall(*context, regs), 0x27u);
+    ASSERT_EQ(RunToSyscall(*context, regs), 0x6eu);
     ExpectSame(regs_, regs);
-    ASSERT_EQ(RunToSyscall(), 0x27u);
+    ASSERT_EQ(RunToSyscall(), 0x6eu);
   }
   std::vector<std::byte> now(kPageSize);
   ASSERT_EQ(child->CopyIn(kText, now), now.size());
@@ -243,7 +286,7 @@ TEST_P(CallSiteTest, ThreadsInTheSiteWhileItChanges) {
     ready++;
     while (ready < kThreads) std::this_thread::yield();
     for (uint32_t i = 1; i <= kCalls; i++) {
-      ASSERT_EQ(RunToSyscall(*context, regs), 0x27u);
+      ASSERT_EQ(RunToSyscall(*context, regs), 0x6eu);
       ASSERT_EQ(Peek(as(), UserAddr(regs.rbx)), i);
     }
   };
@@ -271,7 +314,7 @@ TEST_P(CallSiteTest, ThreadsInTheSiteWhileItChanges) {
 
 TEST_P(CallSiteTest, WritableTextIsTheOriginal) {
   LoadText(kLoop);
-  for (int i = 0; i < kOften; i++) ASSERT_EQ(RunToSyscall(), 0x27u);
+  for (int i = 0; i < kOften; i++) ASSERT_EQ(RunToSyscall(), 0x6eu);
   ASSERT_TRUE(as().Protect(*context_, Pages(kText, 1), PROT_READ | PROT_WRITE | PROT_EXEC).ok());
   ExpectOriginalText();
   // mov $0x28, %eax
@@ -281,19 +324,19 @@ TEST_P(CallSiteTest, WritableTextIsTheOriginal) {
 
 TEST_P(CallSiteTest, MovedTextIsTheOriginal) {
   LoadText(kLoop);
-  for (int i = 0; i < kOften; i++) ASSERT_EQ(RunToSyscall(), 0x27u);
+  for (int i = 0; i < kOften; i++) ASSERT_EQ(RunToSyscall(), 0x6eu);
   const UserAddr to = kText + 64 * kPageSize;
   ASSERT_TRUE(as().Remap(*context_, Pages(kText, 1), Pages(to, 1), false).ok());
   regs_.rip = to.value + kCodeOffset;
   for (int i = 0; i < kOften; i++) {
-    ASSERT_EQ(RunToSyscall(), 0x27u);
+    ASSERT_EQ(RunToSyscall(), 0x6eu);
     EXPECT_EQ(regs_.rip, to.value + kCodeOffset + 7);
   }
 }
 
 TEST_P(CallSiteTest, SingleSteps) {
   LoadText(kLoop);
-  for (int i = 0; i < kOften; i++) ASSERT_EQ(RunToSyscall(), 0x27u);
+  for (int i = 0; i < kOften; i++) ASSERT_EQ(RunToSyscall(), 0x6eu);
   for (int i = 0; i < 3; i++) {
     // jmp, mov
     for (uint64_t ip : {kEntry.value, kEntry.value + 5}) {
@@ -339,19 +382,19 @@ TEST_P(CallSiteTest, FaultsOfTheInstructionInFront) {
 
 TEST_P(CallSiteTest, WhatThePlatformReservedIsSpared) {
   LoadText(kLoop);
-  for (int i = 0; i < kOften; i++) ASSERT_EQ(RunToSyscall(), 0x27u);
+  for (int i = 0; i < kOften; i++) ASSERT_EQ(RunToSyscall(), 0x6eu);
   for (uint64_t page : keeper_.taken()) {
     const AddrRange around{UserAddr(page - kPageSize), UserAddr(page + 2 * kPageSize)};
     EXPECT_FALSE(as().Map(*context_, around, PROT_READ, {}).ok());
     EXPECT_TRUE(as().Unmap(*context_, around).ok());
   }
-  for (int i = 0; i < kOften; i++) ASSERT_EQ(RunToSyscall(), 0x27u);
+  for (int i = 0; i < kOften; i++) ASSERT_EQ(RunToSyscall(), 0x6eu);
 }
 
 // A debugger's breakpoint in place of a site that was changed.
 TEST_P(CallSiteTest, BreakpointsAreTheApplications) {
   LoadText(kLoop);
-  for (int i = 0; i < kOften; i++) ASSERT_EQ(RunToSyscall(), 0x27u);
+  for (int i = 0; i < kOften; i++) ASSERT_EQ(RunToSyscall(), 0x6eu);
   ASSERT_TRUE(as().Protect(*context_, Pages(kText, 1), PROT_READ | PROT_WRITE | PROT_EXEC).ok());
   const std::byte int3{0xcc};
   ASSERT_EQ(as().CopyOut(kEntry, {&int3, 1}), 1u);
