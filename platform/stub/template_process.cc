@@ -139,10 +139,20 @@ TemplateProcess::~TemplateProcess() {
 }
 
 Result<pid_t> TemplateProcess::Spawn(int shared_memory) {
+  TRY(Order(shared_memory));
+  return Receive();
+}
+
+Result<void> TemplateProcess::Order(int shared_memory) {
   MutexLock lock(mutex_);
   const std::byte request[1] = {};
   const std::span<const int> fds(&shared_memory, shared_memory >= 0 ? 1 : 0);
   if (!host::SendFds(socket_.get(), request, fds).ok()) return Errno::kEIO;
+  return Ok();
+}
+
+Result<pid_t> TemplateProcess::Receive() {
+  MutexLock lock(mutex_);
   auto answer = ReadAnswer(socket_.get());
   if (!answer.ok()) return Errno::kEIO;
   if (*answer < 0) return FromHostErrno(-*answer);

@@ -32,8 +32,12 @@ class TemplateProcess {
   const Layout& layout() const { return layout_; }
 
   // A new stub with one thread: parked, or for Kind::kFree, waiting for its first turn in slot 0 of
-  // `shared_memory`. Any thread. EAGAIN and ENOMEM as fork(2); EIO if the template is gone.
+  // `shared_memory`. EAGAIN and ENOMEM as fork(2); EIO if the template is gone. Any thread, one
+  // after the other.
   Result<pid_t> Spawn(int shared_memory = -1);
+  // The same in two steps: the template works in between. Nothing else is ordered then.
+  Result<void> Order(int shared_memory);
+  Result<pid_t> Receive();
 
  private:
   TemplateProcess(pid_t pid, UniqueFd socket, Layout layout)

@@ -21,6 +21,12 @@ namespace {
 
 constexpr unsigned long kHwcap2Fsgsbase = 2;  // arch/x86/include/uapi/asm/hwcap2.h
 
+void KillAndReap(pid_t pid) {
+  kill(pid, SIGKILL);
+  while (waitpid(pid, nullptr, __WALL) < 0 && errno == EINTR) {
+  }
+}
+
 }  // namespace
 
 Availability SystrapPlatform::Probe() {
@@ -40,13 +46,31 @@ Result<std::unique_ptr<Platform>> SystrapPlatform::Create() {
   return std::unique_ptr<Platform>(new SystrapPlatform(std::move(started)));
 }
 
-Result<Ref<AddressSpace>> SystrapPlatform::NewAddressSpace() {
+SystrapPlatform::~SystrapPlatform() {
+  MutexLock lock(mutex_);
+  if (!next_) return;
+  auto pid = template_->Receive();
+  if (pid.ok()) KillAndReap(*pid);
+}
+
+Result<void> SystrapPlatform::OrderNext() {
   SharedSlots slots = TRY(SharedSlots::Create());
-  const pid_t pid = TRY(template_->Spawn(slots.fd()));
+  TRY(template_->Order(slots.fd()));
+  next_.emplace(std::move(slots));
+  return Ok();
+}
+
+Result<Ref<AddressSpace>> SystrapPlatform::NewAddressSpace() {
+  MutexLock lock(mutex_);
+  if (!next_) TRY(OrderNext());
+  SharedSlots slots = std::move(*next_);
+  next_.reset();
+  const pid_t pid = TRY(template_->Receive());
+  // The one after this is made when it is wanted if it can't be made now.
+  (void)OrderNext();
   if (setpgid(pid, pid) != 0) {
     const int error = errno;
-    kill(pid, SIGKILL);
-    waitpid(pid, nullptr, __WALL);
+    KillAndReap(pid);
     return FromHostErrno(error);
   }
   auto as = MakeRef<SystrapAddressSpace>(pid, 0, std::move(slots), template_->layout(), graveyard_);
