@@ -22,6 +22,11 @@ void ReadMount(ObjectReader& in, v1::Mount& out) {
   out.set_type(in.String("type").value_or(""));
   size_t i = 0;
   for (std::string& option : in.Strings("options")) {
+    if (option == "tmpcopyup") {
+      in.findings().notes.push_back(in.PathOf("options[" + std::to_string(i++) + "]") +
+                                    ": tmpcopyup: the file system begins empty");
+      continue;
+    }
     if (!IsMountOption(option)) {
       in.findings().unsupported.push_back({in.PathOf("options[" + std::to_string(i) + "]"),
                                            "unknown mount option \"" + option + "\""});

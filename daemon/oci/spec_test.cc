@@ -79,6 +79,15 @@ TEST(SpecTest, WhatHasNoEffectIsReported) {
   EXPECT_EQ(spec->notes[0].rfind("linux.resources.devices: ", 0), 0u);
 }
 
+TEST(SpecTest, AMountOptionWithoutEffectIsReportedAndNotPassedOn) {
+  auto spec = ParseSpec(With("\"type\": \"proc\", \"source\": \"proc\"",
+                             R"("type": "tmpfs", "source": "t", "options": ["tmpcopyup", "ro"])"));
+  ASSERT_TRUE(spec.ok()) << spec.error().message();
+  ASSERT_EQ(spec->mounts[0].options_size(), 1);
+  EXPECT_EQ(spec->mounts[0].options(0), "ro");
+  EXPECT_EQ(spec->notes[0].rfind("mounts[0].options[0]: tmpcopyup", 0), 0u);
+}
+
 TEST(SpecTest, TextThatIsNotJsonSaysLineAndColumn) {
   auto spec = ParseSpec("{\n  \"ociVersion\": nonsense\n}");
   ASSERT_FALSE(spec.ok());

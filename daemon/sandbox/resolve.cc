@@ -120,6 +120,19 @@ Outcome<void> ApplyBundle(const v1::ContainerSpec& spec, const Caller& caller,
   return {};
 }
 
+// The application kernel lets none be set but the two names.
+void TellOfSysctl(ResolvedContainer& out) {
+  auto& sysctl = *out.create.mutable_sysctl();
+  if (sysctl.count("kernel.hostname") != 0) out.create.set_hostname(sysctl["kernel.hostname"]);
+  if (sysctl.count("kernel.domainname") != 0)
+    out.create.set_domainname(sysctl["kernel.domainname"]);
+  for (const auto& [key, value] : sysctl) {
+    if (key == "kernel.hostname" || key == "kernel.domainname") continue;
+    out.warnings.push_back("sysctl: " + key + " is not set: the application kernel has it fixed");
+  }
+  sysctl.clear();
+}
+
 }  // namespace
 
 Outcome<ResolvedContainer> ResolveContainer(const v1::CreateSandboxRequest& request,
@@ -150,6 +163,7 @@ Outcome<ResolvedContainer> ResolveContainer(const v1::CreateSandboxRequest& requ
   for (const auto& [key, value] : request.annotations()) {
     (*out.create.mutable_annotations())[key] = value;
   }
+  TellOfSysctl(out);
   out.resources.MergeFrom(request.spec().resources());
   if (!request.spec().cgroups_path().empty()) out.cgroups_path = request.spec().cgroups_path();
   out.create.set_root_readonly(out.root.readonly);

@@ -124,6 +124,42 @@ TEST_F(ResolveTest, ABundleIsRead) {
   EXPECT_EQ(resolved->create.mounts(resolved->binds[0].mount_index).type(), "gofer");
 }
 
+std::string Joined(const std::vector<std::string>& lines) {
+  std::string out;
+  for (const std::string& line : lines) out += line + "\n";
+  return out;
+}
+
+TEST_F(ResolveTest, WhatHasNoEffectIsTold) {
+  std::string config = kConfig;
+  config.replace(config.rfind('}'), 1, R"(, "linux": {"sysctl": {"net.core.somaxconn": "9",
+      "kernel.domainname": "home"}, "resources": {"memory": {"limit": 5000000}},
+      "namespaces": [{"type": "network", "path": "/run/netns/x"}]}})");
+  config.replace(config.find("\"mounts\": ["), 11, R"("mounts": [{"destination": "/sys/fs/cgroup",
+      "type": "cgroup", "source": "cgroup", "options": ["ro"]},)");
+  auto resolved = ResolveContainer(Bundle(config.c_str()), "id", self_);
+  ASSERT_TRUE(resolved.ok()) << resolved.error().message();
+  const std::string warnings = Joined(resolved->warnings);
+  EXPECT_NE(warnings.find("net.core.somaxconn"), std::string::npos) << warnings;
+  EXPECT_NE(warnings.find("/sys/fs/cgroup"), std::string::npos) << warnings;
+  EXPECT_NE(warnings.find("/run/netns/x"), std::string::npos) << warnings;
+  EXPECT_EQ(resolved->create.domainname(), "home");
+  EXPECT_EQ(resolved->create.sysctl_size(), 0);
+  EXPECT_EQ(resolved->resources.memory_limit_bytes(), 5000000u);
+}
+
+TEST_F(ResolveTest, HooksAreTheCallersToRun) {
+  std::string config = kConfig;
+  config.replace(config.rfind('}'), 1, R"(, "hooks": {"poststop": [{"path": "/bin/true"}]}})");
+  auto request = Bundle(config.c_str());
+  auto refused = ResolveContainer(request, "id", self_);
+  ASSERT_FALSE(refused.ok());
+  EXPECT_EQ(refused.error().reason(), v1::ERROR_REASON_FEATURE_UNSUPPORTED);
+  EXPECT_EQ(refused.error().violations()[0].field, "config.json:hooks.poststop");
+  request.mutable_spec()->mutable_containers(0)->set_hooks_by_caller(true);
+  EXPECT_TRUE(ResolveContainer(request, "id", self_).ok());
+}
+
 TEST_F(ResolveTest, WhatTheRequestSaysReplacesTheBundle) {
   auto request = Bundle(kConfig);
   request.mutable_spec()->mutable_containers(0)->mutable_process()->add_args("id");
