@@ -85,7 +85,6 @@ Outcome<int> Exec(const Args& args) {
     return Error::Internal("a terminal is asked for: --console-socket is missing");
   }
   MonitorOptions options;
-  options.daemon = globals.daemon;
   options.terminal_fd = terminal.get();
   Monitor monitor = TRY(Monitor::Start(options));
   terminal.Reset();

@@ -89,7 +89,6 @@ Outcome<Created> Create(const Args& args, const ContainerStore& store, const std
   record.address = TRY(FindOrStartDaemon(globals.daemon));
 
   MonitorOptions options;
-  options.daemon = globals.daemon;
   options.network = bundle.network;
   options.network_path = bundle.network_path;
   options.terminal_fd = terminal.get();

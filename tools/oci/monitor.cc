@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <linux/close_range.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -48,6 +49,16 @@ const char* NetworkFlag(const MonitorOptions& options) {
   return "host";
 }
 
+// With pid and mount namespaces of its own where we may make them: an engine that looks into the
+// namespaces of the pid that it knows (podman top) is to find this one process there, not the
+// host's.
+pid_t ForkInNamespaces() {
+  // SAFETY: without CLONE_VM this is a fork.
+  const long pid =
+      ::syscall(SYS_clone, CLONE_NEWPID | CLONE_NEWNS | SIGCHLD, nullptr, nullptr, nullptr, 0);
+  return pid >= 0 ? static_cast<pid_t>(pid) : ::fork();
+}
+
 }  // namespace
 
 Outcome<Monitor> Monitor::Start(const MonitorOptions& options) {
@@ -58,16 +69,11 @@ Outcome<Monitor> Monitor::Start(const MonitorOptions& options) {
   UniqueFd ours(pair[0]);
   UniqueFd theirs(pair[1]);
   const std::string terminal = options.terminal_fd >= 0 ? "terminal" : "streams";
-  const char* argv[] = {"sandboxd-oci",
-                        kMonitorCommand,
-                        NetworkFlag(options),
-                        terminal.c_str(),
-                        options.daemon.folder.c_str(),
-                        options.daemon.binary.c_str(),
+  const char* argv[] = {"sandboxd-oci", kMonitorCommand, NetworkFlag(options), terminal.c_str(),
                         nullptr};
   // Above the places where the child puts them.
   UniqueFd channel(::fcntl(theirs.get(), F_DUPFD_CLOEXEC, 10));
-  const pid_t pid = ::fork();
+  const pid_t pid = ForkInNamespaces();
   if (pid < 0) return Error::Internal(daemon::ErrnoText("cannot start a monitor", errno));
   if (pid == 0) {
     // SAFETY: async-signal-safe calls only.

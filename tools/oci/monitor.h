@@ -17,12 +17,10 @@
 #include "daemon/error/error.h"
 #include "platform/base/unique_fd.h"
 #include "tools/oci/bundle.h"
-#include "tools/oci/daemon_connection.h"
 
 namespace sandboxd::oci {
 
 struct MonitorOptions {
-  DaemonOptions daemon;
   Bundle::Network network = Bundle::Network::kHost;
   std::string network_path;
   // With a terminal: its slave, which becomes standard input, output and error, and the controlling

@@ -4,6 +4,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/ioctl.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
 #include <termios.h>
 #include <time.h>
@@ -57,6 +58,14 @@ std::string EnterNetwork(const std::string& network) {
   return "";
 }
 
+// In a pid namespace of our own /proc is to show that one. What the host mounts and unmounts goes
+// on reaching us, so that we hold nothing that it wants to be rid of.
+void ShowOwnProcesses() {
+  if (::getpid() != 1) return;
+  if (::mount("none", "/", nullptr, MS_REC | MS_SLAVE, nullptr) != 0) return;
+  (void)::mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr);
+}
+
 struct Assignment {
   std::string address, sandbox, process;
 };
@@ -84,10 +93,8 @@ void Pause() {
 
 class Relay {
  public:
-  Relay(DaemonOptions daemon, Assignment assignment, bool terminal)
-      : daemon_(std::move(daemon)),
-        assignment_(std::move(assignment)),
-        client_(assignment_.address) {
+  Relay(Assignment assignment, bool terminal)
+      : assignment_(std::move(assignment)), client_(assignment_.address) {
     options_.process.set_sandbox_id(assignment_.sandbox);
     options_.process.set_process_id(assignment_.process);
     options_.forward_stdin = true;
@@ -109,9 +116,9 @@ class Relay {
       }
       const client::Error& error = session.result().error;
       if (!told) return Refuse(error.message());
-      // Anything but a daemon that went away means that there is nothing to come back to.
+      // Anything but a daemon that went away means that there is nothing to come back to. A private
+      // one is started again by the next command for its containers.
       if (error.code() != grpc::StatusCode::UNAVAILABLE) return kLostStatus;
-      (void)EnsureDaemon(daemon_, assignment_.address);
       options_.take_over = true;
       Pause();
     }
@@ -123,7 +130,6 @@ class Relay {
     return status;
   }
 
-  const DaemonOptions daemon_;
   const Assignment assignment_;
   client::Client client_;
   cli::SessionOptions options_;
@@ -132,21 +138,19 @@ class Relay {
 }  // namespace
 
 int MonitorMain(int argc, char** argv) {
-  if (argc != 6) return 255;
+  if (argc != 4) return 255;
   const std::string network = argv[2];
   const bool terminal = std::string(argv[3]) == "terminal";
-  DaemonOptions daemon;
-  daemon.folder = argv[4];
-  daemon.binary = argv[5];
   ::fcntl(kChannel, F_SETFD, FD_CLOEXEC);
   cli::BlockSessionSignals();
+  ShowOwnProcesses();
   ::setsid();
   if (terminal) ::ioctl(0, TIOCSCTTY, 0);
   if (const std::string error = EnterNetwork(network); !error.empty()) return Refuse(error);
   Answer("+");
   Assignment assignment;
   if (!ReceiveAssignment(&assignment)) return 255;
-  return Relay(std::move(daemon), std::move(assignment), terminal).Run();
+  return Relay(std::move(assignment), terminal).Run();
 }
 
 }  // namespace sandboxd::oci
