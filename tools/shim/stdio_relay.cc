@@ -15,6 +15,7 @@ using daemon::Error;
 using daemon::Outcome;
 
 constexpr size_t kChunk = 32 << 10;
+constexpr int kDrainPatienceMs = 2000;
 constexpr auto kReconnectPause = std::chrono::milliseconds(200);
 
 // "fifo:///a" → {"fifo", "/a"}; a plain path has the scheme "fifo".
@@ -39,7 +40,7 @@ Outcome<UniqueFd> OpenOutput(const std::string& uri) {
   const Target target = Parse(uri);
   int flags = O_CLOEXEC;
   if (target.scheme == "fifo") {
-    flags |= O_RDWR;
+    flags |= O_RDWR | O_NONBLOCK;
   } else if (target.scheme == "file") {
     flags |= O_WRONLY | O_CREAT | O_APPEND;
   } else {
@@ -51,17 +52,6 @@ Outcome<UniqueFd> OpenOutput(const std::string& uri) {
   return fd;
 }
 
-bool WriteAll(int fd, const std::string& bytes) {
-  size_t done = 0;
-  while (done < bytes.size()) {
-    const ssize_t n = ::write(fd, bytes.data() + done, bytes.size() - done);
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return false;
-    done += static_cast<size_t>(n);
-  }
-  return true;
-}
-
 }  // namespace
 
 Outcome<Ref<StdioRelay>> StdioRelay::Open(const StdioPaths& paths) {
@@ -69,6 +59,7 @@ Outcome<Ref<StdioRelay>> StdioRelay::Open(const StdioPaths& paths) {
   relay->out_ = TRY(OpenOutput(paths.out));
   if (!paths.terminal) relay->err_ = TRY(OpenOutput(paths.err));
   relay->stop_.Reset(::eventfd(0, EFD_CLOEXEC));
+  relay->exited_.Reset(::eventfd(0, EFD_CLOEXEC));
   if (paths.in.empty()) return relay;
   const Target target = Parse(paths.in);
   relay->in_.Reset(::open(target.path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
@@ -85,8 +76,10 @@ void StdioRelay::Stop() {
     if (stream_) stream_->stream->Cancel();
   }
   eventfd_write(stop_.get(), 1);
+  eventfd_write(exited_.get(), 1);
   if (input_.joinable()) input_.join();
   if (output_.joinable()) output_.join();
+  if (exit_.joinable()) exit_.join();
   on_exit_ = nullptr;
 }
 
@@ -124,6 +117,7 @@ Outcome<void> StdioRelay::Attach(const oci::DaemonOptions& daemon, const std::st
     stream_ = std::move(stream);
   }
   output_ = std::thread([this] { OutputLoop(); });
+  exit_ = std::thread([this] { ExitLoop(); });
   if (in_.valid()) input_ = std::thread([this] { InputLoop(); });
   return {};
 }
@@ -136,10 +130,10 @@ void StdioRelay::OutputLoop() {
     while (current->stream->Read(&frame)) {
       if (frame.has_exit()) exit = frame.exit();
       if (frame.frame_case() == v1::AttachResponse::kStdout && out_.valid()) {
-        WriteAll(out_.get(), frame.stdout());
+        WriteOutput(out_.get(), frame.stdout());
       }
       if (frame.frame_case() == v1::AttachResponse::kStderr && err_.valid()) {
-        WriteAll(err_.get(), frame.stderr());
+        WriteOutput(err_.get(), frame.stderr());
       }
     }
     client::Error error = current->stream->Finish();
@@ -147,6 +141,35 @@ void StdioRelay::OutputLoop() {
   }
   Finish();
   on_exit_(exit);
+}
+
+void StdioRelay::WriteOutput(int fd, const std::string& bytes) {
+  size_t done = 0;
+  bool exited = false;
+  while (done < bytes.size() && !give_up_) {
+    const ssize_t n = ::write(fd, bytes.data() + done, bytes.size() - done);
+    if (n > 0) done += static_cast<size_t>(n);
+    if (n >= 0 || errno == EINTR) continue;
+    if (errno != EAGAIN) return;
+    pollfd fds[2] = {{fd, POLLOUT, 0}, {exited ? -1 : exited_.get(), POLLIN, 0}};
+    const int ready = ::poll(fds, 2, exited ? kDrainPatienceMs : -1);
+    if (ready == 0) give_up_ = true;
+    if (fds[1].revents != 0) exited = true;
+  }
+}
+
+void StdioRelay::ExitLoop() {
+  for (;;) {
+    v1::WaitProcessResponse response;
+    const client::Error error = client_->WaitProcess(process_, &response);
+    if (!error || error.code() != grpc::StatusCode::UNAVAILABLE) break;
+    {
+      MutexLock lock(mutex_);
+      if (stopping_) break;
+    }
+    std::this_thread::sleep_for(kReconnectPause);
+  }
+  eventfd_write(exited_.get(), 1);
 }
 
 // After the daemon went away. False: there is nothing to come back to.

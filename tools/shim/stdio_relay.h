@@ -1,5 +1,8 @@
 // Moves bytes between a process's attached stream and what containerd wants its streams to be:
 // fifos, or URIs (fifo://, file://). With a terminal there is one stream each way.
+//
+// A fifo that nobody reads stops the program, as a pipe does. After the program's end what is left
+// is written as long as it is taken; after two seconds without progress it is dropped.
 #pragma once
 
 #include <memory>
@@ -46,19 +49,24 @@ class StdioRelay : public RefCounted {
   Ref<Stream> Connect(bool again, client::Error* error);
   Ref<Stream> Current();
   void OutputLoop();
+  // Learns of the end of the process itself, however slowly its output is taken.
+  void ExitLoop();
+  void WriteOutput(int fd, const std::string& bytes);
   bool Reconnect(client::Error error);
   void InputLoop();
   void Write(const v1::AttachRequest& frame);
   void Finish();
 
   UniqueFd in_, in_hold_, out_, err_;
-  UniqueFd stop_;  // eventfd for the input loop
+  UniqueFd stop_;         // eventfd: the input loop is to end
+  UniqueFd exited_;       // eventfd: the process has ended
+  bool give_up_ = false;  // the output loop's: nobody takes the rest
   oci::DaemonOptions daemon_;
   std::string address_;
   v1::ProcessRef process_;
   ExitCallback on_exit_;
   std::unique_ptr<client::Client> client_;
-  std::thread output_, input_;
+  std::thread output_, input_, exit_;
   // Frames may be written by several threads; the stream is replaced when the daemon comes back.
   Mutex mutex_{LockRank::kDaemonLeaf};
   Ref<Stream> stream_ GUARDED_BY(mutex_);
