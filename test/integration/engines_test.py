@@ -27,6 +27,8 @@ class PodmanTest(engines.OciTestCase):
 
     def remove_all(self):
         self.podman("rm", "--all", "--force", "--time", "0")
+        engines.unmount_all(os.path.join(self.folder, "p"))
+        engines.unmount_all(os.path.join(self.folder, "pr"))
 
     def test_run(self):
         done = self.run_it("echo", "hi")
@@ -106,6 +108,8 @@ class DockerTest(engines.OciTestCase):
             self.docker("rm", "-f", container)
         self.dockerd.terminate()
         self.dockerd.wait(harness.PATIENCE)
+        engines.unmount_all(os.path.join(self.folder, "data"))
+        engines.unmount_all(os.path.join(self.folder, "exec"))
 
     def docker(self, *arguments, **kwargs):
         return engines.run("docker", "-H", self.host, *arguments, **kwargs)
