@@ -50,7 +50,9 @@ std::vector<std::byte> TimeoutValue(Nanos timeout) {
 Result<Nanos> DecodeTimeout(ConstBytes bytes) {
   timeval tv = TRY(Decode<timeval>(bytes));
   if (tv.tv_usec < 0 || tv.tv_usec >= 1'000'000) return Errno::kEDOM;
-  if (tv.tv_sec < 0 || tv.tv_sec > INT_MAX) return Nanos(0);  // for ever
+  // A negative time means not to wait at all: as good as the shortest one.
+  if (tv.tv_sec < 0) return Nanos(1);
+  if (tv.tv_sec > INT_MAX) return Nanos(0);  // for ever
   return Nanos(tv.tv_sec * 1'000'000'000 + tv.tv_usec * 1000);
 }
 
@@ -95,6 +97,17 @@ void Socket::CopyOptions(const Socket& from) {
   options_ = copy;
 }
 
+void Socket::SetBoolean(int name, bool on) {
+  MutexLock lock(options_mutex_);
+  options_.flags &= ~(uint64_t{1} << name);
+  options_.flags |= uint64_t{on} << name;
+}
+
+// AF_UNIX has no options of its own at all.
+Errno Socket::UnknownLevel() const {
+  return family() == AF_UNIX ? Errno::kEOPNOTSUPP : Errno::kENOPROTOOPT;
+}
+
 std::string Socket::Describe() const {
   return StrFormat("socket:[%llu]", static_cast<unsigned long long>(inode()->ino()));
 }
@@ -109,7 +122,7 @@ Result<size_t> Socket::Write(vfs::Caller& c, mm::IoSource& src, const vfs::ReadW
 }
 
 Result<std::vector<std::byte>> Socket::GetOption(vfs::Caller&, int level, int name, size_t) {
-  if (level != SOL_SOCKET) return Errno::kENOPROTOOPT;
+  if (level != SOL_SOCKET) return UnknownLevel();
   switch (name) {
     case SO_TYPE:
       return Value(int32_t{type()});
@@ -149,7 +162,7 @@ Result<std::vector<std::byte>> Socket::GetOption(vfs::Caller&, int level, int na
 }
 
 Result<void> Socket::SetOption(vfs::Caller& c, int level, int name, ConstBytes bytes) {
-  if (level != SOL_SOCKET) return Errno::kENOPROTOOPT;
+  if (level != SOL_SOCKET) return UnknownLevel();
   const bool admin = c.credentials()->CapableInit(CAP_NET_ADMIN);
   switch (name) {
     case SO_RCVTIMEO:
@@ -173,8 +186,9 @@ Result<void> Socket::SetOption(vfs::Caller& c, int level, int name, ConstBytes b
   auto value = TRY(Decode<int32_t>(bytes));
   // socket(7): "The kernel doubles this value".
   auto buffer = [&](uint32_t min, bool force) {
-    uint32_t wanted = static_cast<uint32_t>(std::clamp(value, 0, INT_MAX / 2));
-    return std::max(min, 2 * (force ? wanted : std::min(wanted, kBufferMax)));
+    // A negative size is a very large one, unless it is forced.
+    if (!force) return std::max(min, 2 * std::min(static_cast<uint32_t>(value), kBufferMax));
+    return std::max(min, 2 * static_cast<uint32_t>(std::clamp(value, 0, INT_MAX / 2)));
   };
   MutexLock lock(options_mutex_);
   switch (name) {
@@ -188,6 +202,8 @@ Result<void> Socket::SetOption(vfs::Caller& c, int level, int name, ConstBytes b
     case SO_ERROR:
     case SO_ACCEPTCONN:
       return Errno::kENOPROTOOPT;
+    case SO_DETACH_FILTER:
+      return Errno::kENOENT;  // there never is one
   }
   switch (name) {
     case SO_SNDBUF:

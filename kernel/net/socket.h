@@ -107,10 +107,13 @@ class Socket : public vfs::File {
   std::optional<int> linger() const;
   // What a family starts with, before anybody else has the socket.
   void SetDefaultBuffers(uint32_t send, uint32_t receive);
+  void SetBoolean(int name, bool on);  // an option that is on or off
   // accept(2) of network protocols: the new socket has the listener's options.
   void CopyOptions(const Socket& from);
 
  private:
+  Errno UnknownLevel() const;
+
   struct Options {
     uint32_t send_buffer = 212992;  // net.core.wmem_default
     uint32_t receive_buffer = 212992;

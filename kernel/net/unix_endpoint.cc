@@ -124,6 +124,7 @@ void UnixEndpoint::BeAcceptedFrom(const UnixEndpoint& listener, Ref<UnixEndpoint
   peer_credentials_ = theirs;
   owner_ = listener.owner_;
   name_ = listener.name_;
+  set_wants_credentials(true);
 }
 
 Result<void> UnixEndpoint::SetDatagramPeer(Ref<UnixEndpoint> peer) {
@@ -323,12 +324,13 @@ Result<Received> UnixEndpoint::Take(std::string& out, size_t max, int flags,
 Received UnixEndpoint::TakeStream(std::string& out, size_t max, int flags, bool same_sender_only) {
   const bool peek = (flags & MSG_PEEK) != 0;
   Received r;
-  for (size_t i = 0; i < messages_.size() && r.length < max;) {
+  bool first = true;
+  for (size_t i = 0; i < messages_.size() && (first || r.length < max);) {
     UnixMessage& m = messages_[i];
-    if (r.length > 0 && same_sender_only && m.ancillary.credentials != r.ancillary.credentials) {
+    if (!first && same_sender_only && m.ancillary.credentials != r.ancillary.credentials) {
       break;
     }
-    if (r.length == 0) {
+    if (std::exchange(first, false)) {
       r.ancillary.credentials = m.ancillary.credentials;
       r.from = m.from;
     }

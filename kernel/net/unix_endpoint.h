@@ -6,6 +6,7 @@
 // References between endpoints are cut by Close, so cycles don't last.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <deque>
 #include <functional>
@@ -42,6 +43,9 @@ class UnixEndpoint : public RefCounted {
   int type() const { return type_; }
   bool connection_oriented() const { return type_ != SOCK_DGRAM; }
   wait::WaitQueue& queue() { return queue_; }
+  // Does a message to here say who sent it (SO_PASSCRED; or nobody has accepted yet)?
+  bool wants_credentials() const { return wants_credentials_.load(std::memory_order_relaxed); }
+  void set_wants_credentials(bool on) { wants_credentials_.store(on, std::memory_order_relaxed); }
 
   // --- names ---
   // sun_path: "\0name", or a path without its NUL; empty: unnamed.
@@ -104,6 +108,7 @@ class UnixEndpoint : public RefCounted {
   UnixDomain& domain_;
   const int type_;
   const uint64_t network_;
+  std::atomic<bool> wants_credentials_{false};  // relaxed: an independent word
   wait::WaitQueue queue_;
   mutable Mutex mutex_{LockRank::kSocket};
   State state_ GUARDED_BY(mutex_) = State::kUnconnected;

@@ -81,7 +81,9 @@ Result<void> UnixSocket::Bind(vfs::Caller& c, const SocketAddress& address) {
 }
 
 Result<void> UnixSocket::BindPath(vfs::Caller& c, const std::string& path) {
-  Result<vfs::Path> made = vfs_.MknodAt(c, path, {}, S_IFSOCK | 0777, {});
+  // The node has the mode that fchmod(2) may have given the socket.
+  const uint32_t mode = S_IFSOCK | (TRY(GetAttr()).mode & 07777);
+  Result<vfs::Path> made = vfs_.MknodAt(c, path, {}, mode, {});
   if (made.Is(Errno::kEEXIST)) return Errno::kEADDRINUSE;
   vfs::Path place = TRY(std::move(made));
   TRY(endpoint_->SetName(path, place));
@@ -147,34 +149,33 @@ Result<void> UnixSocket::Connect(vfs::Caller& c, const SocketAddress& address) {
 Result<Ref<Socket>> UnixSocket::Accept(vfs::Caller&, int flags) {
   if (type() == SOCK_DGRAM) return Errno::kEOPNOTSUPP;
   Ref<UnixEndpoint> connection = TRY(endpoint_->TakePending());
-  return Ref<Socket>(Create(vfs_, domain_, flags, std::move(connection)));
+  connection->set_wants_credentials(pass_credentials());
+  Ref<UnixSocket> socket = Create(vfs_, domain_, flags, std::move(connection));
+  socket->SetBoolean(SO_PASSCRED, pass_credentials());
+  return Ref<Socket>(std::move(socket));
 }
 
 // --- data ---
 
 Result<size_t> UnixSocket::Send(vfs::Caller& c, mm::IoSource& data, SendRequest& request) {
   if ((request.flags & MSG_OOB) != 0) return Errno::kEOPNOTSUPP;
-  if (!request.ancillary.credentials.has_value()) {
-    creds::CredRef creds = c.credentials();
-    request.ancillary.credentials = PeerCredentials{c.process_id(), creds->ruid, creds->rgid};
-  }
   if (type() == SOCK_STREAM) {
     if (request.to != nullptr) {
       return endpoint_->state() == UnixEndpoint::State::kConnected ? Errno::kEISCONN
                                                                    : Errno::kEOPNOTSUPP;
     }
-    return SendStream(data, request);
+    return SendStream(c, data, request);
   }
   if (type() == SOCK_SEQPACKET || request.to == nullptr) {
     Ref<UnixEndpoint> target = TRY(endpoint_->SendTarget());
-    Result<size_t> sent = SendMessage(*target, data, request);
+    Result<size_t> sent = SendMessage(c, *target, data, request);
     // A datagram socket forgets a peer that is gone.
     if (sent.Is(Errno::kECONNREFUSED)) TRY(endpoint_->SetDatagramPeer(nullptr));
     return sent;
   }
   Ref<UnixEndpoint> target = TRY(Find(c, *request.to));
   if (pass_credentials()) TRY(AutoBind());
-  return SendMessage(*target, data, request);
+  return SendMessage(c, *target, data, request);
 }
 
 // Nothing if this socket has no name (recvfrom(2) then gives a length of 0).
@@ -183,7 +184,25 @@ SocketAddress UnixSocket::SenderAddress() const {
   return name.empty() ? SocketAddress() : UnixEndpoint::AddressOf(name);
 }
 
-Result<size_t> UnixSocket::SendMessage(UnixEndpoint& target, mm::IoSource& data,
+// Who sends is recorded where the sender says it, or one of the two wants to know.
+std::optional<PeerCredentials> UnixSocket::CredentialsFor(vfs::Caller& c,
+                                                          const UnixEndpoint& target,
+                                                          const SendRequest& request) const {
+  if (request.ancillary.credentials.has_value()) return request.ancillary.credentials;
+  if (!pass_credentials() && !target.wants_credentials()) return std::nullopt;
+  creds::CredRef creds = c.credentials();
+  return PeerCredentials{c.process_id(), creds->ruid, creds->rgid};
+}
+
+Result<void> UnixSocket::SetOption(vfs::Caller& c, int level, int name, ConstBytes value) {
+  TRY(Socket::SetOption(c, level, name, value));
+  if (level == SOL_SOCKET && name == SO_PASSCRED) {
+    endpoint_->set_wants_credentials(pass_credentials());
+  }
+  return Ok();
+}
+
+Result<size_t> UnixSocket::SendMessage(vfs::Caller& c, UnixEndpoint& target, mm::IoSource& data,
                                        SendRequest& request) {
   const size_t size = data.remaining();
   if (size > send_buffer() - 32) return Errno::kEMSGSIZE;
@@ -195,7 +214,7 @@ Result<size_t> UnixSocket::SendMessage(UnixEndpoint& target, mm::IoSource& data,
     if (got != size) return Errno::kEFAULT;
   }
   message.from = SenderAddress();
-  message.ancillary.credentials = request.ancillary.credentials;
+  message.ancillary.credentials = CredentialsFor(c, target, request);
   message.ancillary.files.swap(request.ancillary.files);
   Result<size_t> sent = target.Deliver(*endpoint_, message, send_buffer());
   if (!sent.ok()) {
@@ -205,7 +224,7 @@ Result<size_t> UnixSocket::SendMessage(UnixEndpoint& target, mm::IoSource& data,
   return sent;
 }
 
-Result<size_t> UnixSocket::SendStream(mm::IoSource& data, SendRequest& request) {
+Result<size_t> UnixSocket::SendStream(vfs::Caller& c, mm::IoSource& data, SendRequest& request) {
   Ref<UnixEndpoint> target = TRY(endpoint_->SendTarget());
   size_t done = 0;
   while (data.remaining() > 0) {
@@ -219,7 +238,7 @@ Result<size_t> UnixSocket::SendStream(mm::IoSource& data, SendRequest& request) 
     if (!got.ok()) return result(got.error());
     message.bytes.resize(*got);
     message.from = SenderAddress();
-    message.ancillary.credentials = request.ancillary.credentials;
+    message.ancillary.credentials = CredentialsFor(c, *target, request);
     message.ancillary.files.swap(request.ancillary.files);
     Result<size_t> sent = target->Deliver(*endpoint_, message, send_buffer());
     if (!sent.ok()) {
@@ -234,13 +253,14 @@ Result<size_t> UnixSocket::SendStream(mm::IoSource& data, SendRequest& request) 
 
 Result<Received> UnixSocket::Receive(vfs::Caller&, mm::IoSink& data, int flags) {
   if ((flags & MSG_OOB) != 0) return Errno::kEOPNOTSUPP;
-  if (type() == SOCK_STREAM && data.remaining() == 0) {
-    Received nothing;
-    return nothing;
-  }
   std::string bytes;
   size_t max = type() == SOCK_STREAM ? std::min(kReceiveChunk, data.remaining()) : data.remaining();
   Received r = TRY(endpoint_->Take(bytes, max, flags, pass_credentials()));
+  // A stream tells the name that its sender has by now.
+  if (type() == SOCK_STREAM && r.from.length == 0) {
+    Ref<UnixEndpoint> peer = endpoint_->peer();
+    if (peer != nullptr && !peer->name().empty()) r.from = peer->address();
+  }
   size_t stored = TRY(data.Put(std::as_bytes(std::span(bytes))));
   if (stored < r.length) return Errno::kEFAULT;
   return r;

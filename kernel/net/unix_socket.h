@@ -27,6 +27,7 @@ class UnixSocket final : public Socket {
   Result<SocketAddress> PeerAddress() override;
   Result<size_t> Send(vfs::Caller& c, mm::IoSource& data, SendRequest& request) override;
   Result<Received> Receive(vfs::Caller& c, mm::IoSink& data, int flags) override;
+  Result<void> SetOption(vfs::Caller& c, int level, int name, ConstBytes value) override;
   Result<PeerCredentials> peer_credentials() override { return endpoint_->peer_credentials(); }
 
   wait::EventMask Poll(wait::EventMask interest) override;
@@ -49,8 +50,11 @@ class UnixSocket final : public Socket {
   Result<void> BindPath(vfs::Caller& c, const std::string& path);
   Result<void> AutoBind();
   SocketAddress SenderAddress() const;
-  Result<size_t> SendStream(mm::IoSource& data, SendRequest& request);
-  Result<size_t> SendMessage(UnixEndpoint& target, mm::IoSource& data, SendRequest& request);
+  std::optional<PeerCredentials> CredentialsFor(vfs::Caller& c, const UnixEndpoint& target,
+                                                const SendRequest& request) const;
+  Result<size_t> SendStream(vfs::Caller& c, mm::IoSource& data, SendRequest& request);
+  Result<size_t> SendMessage(vfs::Caller& c, UnixEndpoint& target, mm::IoSource& data,
+                             SendRequest& request);
 
   vfs::Vfs& vfs_;
   UnixDomain& domain_;

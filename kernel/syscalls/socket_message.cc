@@ -175,6 +175,8 @@ UserCredentials ToUser(Task& t, const net::PeerCredentials& credentials) {
   out.gid = creds->user_ns->FromKGid(credentials.gid);
   if (credentials.pid == t.process_id()) {
     out.pid = t.tgid().value;
+  } else if (t.pid_ns() == t.kernel().init_pid_ns()) {
+    out.pid = credentials.pid;  // which may be gone
   } else if (credentials.pid != 0) {
     MutexLock lock(t.kernel().tree_mutex());
     task::ThreadGroup* group = t.kernel().init_pid_ns()->FindGroup(Tid(credentials.pid));

@@ -1,5 +1,6 @@
 // socket(2) and its relatives.
 #include <fcntl.h>
+#include <linux/netlink.h>
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -132,15 +133,21 @@ Result<void> SysGetsockopt(Task& t, FdNum fd, int32_t level, int32_t name, UserA
   if (room < 0) return Errno::kEINVAL;
   std::vector<std::byte> bytes;
   if (level == SOL_SOCKET && name == SO_PEERCRED) {
-    UserCredentials user = ToUser(t, TRY(socket->peer_credentials()));
+    const net::PeerCredentials peer = TRY(socket->peer_credentials());
+    UserCredentials user = ToUser(t, peer);
+    // Nobody at the other end has no ids, rather than those of nobody.
+    if (peer == net::PeerCredentials()) user = {0, UINT32_MAX, UINT32_MAX};
     ConstBytes view = AsBytes(user);
     bytes.assign(view.begin(), view.end());
   } else {
     bytes = TRY(socket->GetOption(t, level, name, static_cast<size_t>(room)));
   }
-  bytes.resize(std::min(bytes.size(), static_cast<size_t>(room)));
+  const size_t full = bytes.size();
+  bytes.resize(std::min(full, static_cast<size_t>(room)));
   TRY(t.memory().CopyOut(value, bytes));
-  return t.memory().Write(length, static_cast<int32_t>(bytes.size()));
+  // netlink(7): the memberships' full length is told, so that one can ask for it.
+  const bool full_length = level == SOL_NETLINK && name == NETLINK_LIST_MEMBERSHIPS;
+  return t.memory().Write(length, static_cast<int32_t>(full_length ? full : bytes.size()));
 }
 
 Result<void> SysSetsockopt(Task& t, FdNum fd, int32_t level, int32_t name, UserAddr value,

@@ -5,6 +5,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 
+#include <algorithm>
 #include <climits>
 #include <cstring>
 
@@ -122,7 +123,11 @@ int Adjusted(const Option& o, int value) {
   if (o.level == IPPROTO_IPV6 && o.name == IPV6_TCLASS && value == -1) return 0;
   if (o.level == IPPROTO_TCP && o.name == TCP_LINGER2) {
     constexpr int kMax = 120;  // TCP_FIN_TIMEOUT_MAX, in seconds
-    return value < 0 ? -1 : value > kMax ? 0 : value;
+    if (value == 0) return o.initial;
+    return value < 0 ? -1 : std::min(value, kMax);
+  }
+  if (o.level == IPPROTO_TCP && o.name == TCP_WINDOW_CLAMP && value != 0) {
+    return std::max(value, 1152);  // half of the smallest receive buffer
   }
   // The time until the number of retransmissions that covers it: 1, 3, 7, 15… seconds.
   if (o.level == IPPROTO_TCP && o.name == TCP_DEFER_ACCEPT) {

@@ -3,8 +3,10 @@
 #include <fcntl.h>
 #include <linux/capability.h>
 #include <linux/sockios.h>
+#include <net/if.h>
 #include <sys/ioctl.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "kernel/net/inet/loopback_stack.h"
@@ -73,16 +75,16 @@ Result<SocketAddress> InetSocket::LocalAddress() {
   return at.Encode(family_);
 }
 
-bool InetSocket::CanReach(const InetAddress& to) const {
-  if (!to.is_loopback()) return false;
-  if (family_ == AF_INET || local().port == 0) {
-    return family_ == AF_INET || !to.is_v4() || !options_.on(IPPROTO_IPV6, IPV6_V6ONLY);
+Result<void> InetSocket::CheckReach(const InetAddress& to) const {
+  if (family_ == AF_INET6) {
+    if (to.is_v4() && options_.on(IPPROTO_IPV6, IPV6_V6ONLY)) return Errno::kENETUNREACH;
+    const InetAddress from = local();
+    if (from.port != 0 && from.is_v4() && !to.is_v4()) return Errno::kEAFNOSUPPORT;
+    if (from.port != 0 && !from.is_any() && !from.is_v4() && to.is_v4()) {
+      return Errno::kENETUNREACH;
+    }
   }
-  InetAddress from = local();
-  if (to.is_v4()) {
-    return !options_.on(IPPROTO_IPV6, IPV6_V6ONLY) && (from.is_v4() || from.is_any());
-  }
-  return !from.is_v4() || from.is_any();
+  return to.is_loopback() ? Ok() : Result<void>(Errno::kENETUNREACH);
 }
 
 Result<InetAddress> InetSocket::Destination(const SocketAddress& address) const {
@@ -90,9 +92,9 @@ Result<InetAddress> InetSocket::Destination(const SocketAddress& address) const 
   to.scope = 0;
   // connect(2) to "any" is to this host.
   if (to.is_any()) {
-    const bool v4 = to.is_v4() || local().is_v4();
-    to = InetAddress::Loopback(family_ == AF_INET || (v4 && local().port != 0) ? AF_INET : AF_INET6)
-             .WithPort(to.port);
+    const InetAddress bound = local();
+    const bool v4 = to.is_v4() || (bound.port != 0 && bound.is_v4());
+    to = InetAddress::Loopback(v4 ? AF_INET : AF_INET6).WithPort(to.port);
   }
   return to;
 }
@@ -118,6 +120,7 @@ Result<std::vector<std::byte>> InetSocket::GetIpOption(int level, int name, size
     if (!remote().ok()) return Errno::kENOTCONN;
     return Number(kLoopbackMtu);
   }
+  if (family_ == AF_INET && level != IPPROTO_IP && level != protocol()) return Errno::kEOPNOTSUPP;
   return options_.Get(level, name, room);
 }
 
@@ -130,11 +133,28 @@ Result<std::vector<std::byte>> InetSocket::GetOption(vfs::Caller& c, int level, 
     case IPPROTO_UDP:
       return GetIpOption(level, name, room);
     default:
-      return Socket::GetOption(c, level, name, room);
+      if (level != SOL_SOCKET || name != SO_BINDTODEVICE) break;
+      // socket(7): the name of the device, if there is one.
+      if (!on_loopback_device_.load(std::memory_order_relaxed)) return std::vector<std::byte>();
+      if (room < IFNAMSIZ) return Errno::kEINVAL;
+      return std::vector<std::byte>{std::byte{'l'}, std::byte{'o'}, std::byte{0}};
   }
+  return Socket::GetOption(c, level, name, room);
+}
+
+// The loopback device is the only one, so that a socket on it misses nothing.
+Result<void> InetSocket::BindToDevice(vfs::Caller& c, ConstBytes value) {
+  if (!c.credentials()->CapableInit(CAP_NET_RAW)) return Errno::kEPERM;
+  std::string_view name(reinterpret_cast<const char*>(value.data()),
+                        std::min<size_t>(value.size(), IFNAMSIZ - 1));
+  name = name.substr(0, name.find('\0'));
+  if (!name.empty() && name != "lo") return Errno::kENODEV;
+  on_loopback_device_.store(!name.empty(), std::memory_order_relaxed);
+  return Ok();
 }
 
 Result<void> InetSocket::SetOption(vfs::Caller& c, int level, int name, ConstBytes value) {
+  if (level == SOL_SOCKET && name == SO_BINDTODEVICE) return BindToDevice(c, value);
   if (level == SOL_SOCKET) {
     TRY(Socket::SetOption(c, level, name, value));
     if (name == SO_REUSEADDR || name == SO_REUSEPORT) {

@@ -2,6 +2,7 @@
 // two families, the options of the IP levels.
 #pragma once
 
+#include <atomic>
 #include <optional>
 
 #include "kernel/net/inet/inet_address.h"
@@ -43,7 +44,8 @@ class InetSocket : public Socket {
   Result<InetAddress> Destination(const SocketAddress& address) const;
   // Our address towards `to`.
   InetAddress SourceFor(const InetAddress& to) const;
-  bool CanReach(const InetAddress& to) const;
+  // ENETUNREACH; EAFNOSUPPORT for an IPv6 address from a socket bound to an IPv4 one.
+  Result<void> CheckReach(const InetAddress& to) const;
   InetOptions& options() { return options_; }
   const InetOptions& options() const { return options_; }
   LoopbackStack& stack() const { return *stack_; }
@@ -51,11 +53,13 @@ class InetSocket : public Socket {
   void PrepareBinding(vfs::Caller& c);
 
  private:
+  Result<void> BindToDevice(vfs::Caller& c, ConstBytes value);
   Result<std::vector<std::byte>> GetIpOption(int level, int name, size_t room) const;
 
   const Ref<LoopbackStack> stack_;
   const int family_;
   InetOptions options_;
+  std::atomic<bool> on_loopback_device_{false};  // SO_BINDTODEVICE; relaxed
 };
 
 }  // namespace sandboxd::net

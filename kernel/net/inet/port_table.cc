@@ -36,7 +36,28 @@ size_t HashOf(const InetAddress& a, const InetAddress& b) {
 
 }  // namespace
 
+bool PortTable::Lingers(uint16_t port) const {
+  return std::ranges::any_of(lingering_,
+                             [&](const Lingering& l) { return l.binding.local.port == port; });
+}
+
+void PortTable::DropExpired() {
+  const Nanos now = wait::MonotonicNow();
+  std::erase_if(lingering_, [&](const Lingering& l) { return l.until <= now; });
+}
+
+void PortTable::KeepTaken(const PortBinding& binding, Nanos time) {
+  MutexLock lock(mutex_);
+  if (binding.local.port == 0) return;
+  if (lingering_.size() == kMaxLingering) lingering_.pop_front();
+  lingering_.push_back({binding, wait::MonotonicNow() + time});
+}
+
 bool PortTable::Conflicts(const PortBinding& a, const InetAddress& local) const {
+  for (const Lingering& l : lingering_) {
+    if (l.binding.local.port != local.port || !Overlap(a, local, l.binding)) continue;
+    if (!a.reuse_address || !l.binding.reuse_address) return true;
+  }
   auto found = ports_.find(local.port);
   if (found == ports_.end()) return false;
   auto conflicts = [&](const PortBinding* b) {
@@ -59,6 +80,7 @@ Result<InetAddress> PortTable::Bind(PortBinding& binding, const InetAddress& loc
                                     bool for_connect) {
   MutexLock lock(mutex_);
   CHECK(binding.local.port == 0);
+  if (!for_connect) DropExpired();
   InetAddress chosen = local;
   if (local.port == 0) {
     constexpr uint16_t kCount = kLastEphemeral - kFirstEphemeral + 1;
@@ -70,7 +92,7 @@ Result<InetAddress> PortTable::Bind(PortBinding& binding, const InetAddress& loc
     for (uint16_t tries = 0; chosen.port == 0; tries++) {
       if (tries == kCount) return for_connect ? Errno::kEADDRNOTAVAIL : Errno::kEADDRINUSE;
       auto port = static_cast<uint16_t>(kFirstEphemeral + next_ephemeral_++ % kCount);
-      if (!ports_.contains(port)) chosen.port = port;
+      if (!ports_.contains(port) && (for_connect || !Lingers(port))) chosen.port = port;
     }
   } else if (Conflicts(binding, local)) {
     return Errno::kEADDRINUSE;

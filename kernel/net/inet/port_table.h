@@ -3,11 +3,13 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <vector>
 
 #include "kernel/creds/credentials.h"
 #include "kernel/net/inet/inet_address.h"
+#include "kernel/wait/wait_queue.h"
 #include "platform/base/mutex.h"
 #include "platform/base/ref.h"
 #include "platform/base/result.h"
@@ -42,6 +44,9 @@ class PortTable {
   // Enters a connection on its listener's port, with the listener's flags.
   void Share(PortBinding& binding, const PortBinding& listener, const InetAddress& local);
   void Release(PortBinding& binding);
+  // bind(2) finds the binding's address taken for so long after it is released; connect(2) may
+  // still choose the port.
+  void KeepTaken(const PortBinding& binding, Nanos time);
   void SetReuse(PortBinding& binding, bool address, bool port);
   void SetLocal(PortBinding& binding, const InetAddress& local);  // the same port
   void SetRemote(PortBinding& binding, const InetAddress& remote);
@@ -64,6 +69,8 @@ class PortTable {
     Bindings& ListOf(const PortBinding& b) { return b.accepted ? accepted : bound; }
   };
   bool Conflicts(const PortBinding& a, const InetAddress& local) const REQUIRES(mutex_);
+  bool Lingers(uint16_t port) const REQUIRES(mutex_);
+  void DropExpired() REQUIRES(mutex_);
   int Score(const PortBinding& b, const InetAddress& from, const InetAddress& to) const
       REQUIRES(mutex_);
   void Insert(PortBinding& binding) REQUIRES(mutex_);
@@ -72,6 +79,13 @@ class PortTable {
   mutable Mutex mutex_{LockRank::kSocketTable};
   std::map<uint16_t, Port> ports_ GUARDED_BY(mutex_);
   uint16_t next_ephemeral_ GUARDED_BY(mutex_) = 0;
+  // What KeepTaken left, oldest first.
+  struct Lingering {
+    PortBinding binding;
+    Nanos until;
+  };
+  static constexpr size_t kMaxLingering = 4096;
+  std::deque<Lingering> lingering_ GUARDED_BY(mutex_);
 };
 
 }  // namespace sandboxd::net

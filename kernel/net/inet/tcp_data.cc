@@ -109,6 +109,7 @@ Result<Received> TcpEndpoint::Receive(mm::IoSink& data, int flags, size_t low_wa
   {
     MutexLock lock(mutex_);
     if (received_.size() == 0) {
+      if (data.remaining() == 0 && phase_ != Phase::kListening) return r;
       if (fin_in_ && error_ == 0) return r;
       return NothingToReceive();
     }

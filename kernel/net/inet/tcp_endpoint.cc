@@ -28,7 +28,9 @@ Result<void> TcpEndpoint::Bind(const InetAddress& local) {
   }
   InetAddress chosen = TRY(ports_.Bind(binding_, local));
   MutexLock lock(mutex_);
-  bound_ = local_ = chosen;
+  local_ = chosen;
+  // A port that nobody asked for is not kept when the connection ends.
+  if (local.port != 0) bound_ = chosen;
   return Ok();
 }
 
@@ -119,7 +121,7 @@ Result<Ref<TcpEndpoint>> TcpEndpoint::TakePending() {
 
 void TcpEndpoint::AbortPending(std::deque<Ref<TcpEndpoint>> accepted,
                                std::deque<Ref<TcpEndpoint>> connecting) {
-  for (auto& connection : accepted) connection->Close(Ending::kReset);
+  for (auto& connection : accepted) connection->Close(Ending::kReset, 0);
   for (auto& client : connecting) client->FailConnecting(ECONNREFUSED);
 }
 
@@ -305,7 +307,10 @@ Result<void> TcpEndpoint::Shutdown(int how) {
     phase = phase_;
     if (phase == Phase::kConnected || phase == Phase::kIdle) {
       const bool connected = StateLocked() != TCP_CLOSE;
-      if (out && !fin_out_) peer = peer_;
+      if (out && !fin_out_) {
+        peer = peer_;
+        fin_out_first_ = !fin_in_;
+      }
       fin_in_ = fin_in_ || in;
       fin_out_ = fin_out_ || out;
       // A socket without a connection is shut down all the same.
@@ -347,25 +352,31 @@ void TcpEndpoint::OnReset() {
   queue_.Notify(kAllEvents);
 }
 
-void TcpEndpoint::Close(Ending ending) {
+void TcpEndpoint::Close(Ending ending, int linger2) {
   StopListening();
   Ref<TcpEndpoint> peer;
   bool lost, fin;
+  int stays = 0;
   {
     MutexLock lock(mutex_);
     if (closed_) return;
     closed_ = true;
-    lost = received_.size() > 0;
+    lost = received_.size() > 0 || ending == Ending::kReset;
     fin = !fin_out_;
+    // RFC 9293, 3.6: who ends a connection first keeps its port in TIME-WAIT, or in FIN-WAIT-2.
+    if (phase_ == Phase::kConnected && !lost && (fin_out_ ? fin_out_first_ : !fin_in_)) {
+      stays = fin_in_ ? kTimeWait : linger2;
+    }
     peer = std::move(peer_);
     phase_ = Phase::kIdle;
     fin_in_ = fin_out_ = true;
     received_.Clear();
   }
+  if (stays > 0) ports_.KeepTaken(binding_, std::chrono::seconds(stays));
   ports_.Release(binding_);
   // RFC 9293, 3.6: data that nobody will read any more is answered with a reset.
   if (peer != nullptr && peer.get() != this) {
-    if (lost || ending == Ending::kReset) {
+    if (lost) {
       peer->OnReset();
     } else if (fin) {
       peer->OnFin();

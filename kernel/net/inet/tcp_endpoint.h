@@ -46,7 +46,9 @@ class TcpEndpoint : public RefCounted {
   Result<Ref<TcpEndpoint>> TakePending();  // accept(2)
   Result<void> Shutdown(int how);
   enum class Ending : uint8_t { kGraceful, kReset };
-  void Close(Ending ending);
+  // `linger2`: TCP_LINGER2, how many seconds the port stays taken while the peer goes on.
+  void Close(Ending ending, int linger2 = kTimeWait);
+  static constexpr int kTimeWait = 60;  // seconds
 
   bool fresh() const;  // no connect(2) is under way or has ended
   int state() const;   // TCP_ESTABLISHED…, as TCP_INFO says it
@@ -105,9 +107,10 @@ class TcpEndpoint : public RefCounted {
   InetAddress local_ GUARDED_BY(mutex_);
   InetAddress remote_ GUARDED_BY(mutex_);
   Ref<TcpEndpoint> peer_ GUARDED_BY(mutex_);
-  bool fin_in_ GUARDED_BY(mutex_) = false;   // no more will come (FIN, RST, SHUT_RD)
-  bool fin_out_ GUARDED_BY(mutex_) = false;  // no more will be sent
-  bool closed_ GUARDED_BY(mutex_) = false;   // its file is gone
+  bool fin_in_ GUARDED_BY(mutex_) = false;         // no more will come (FIN, RST, SHUT_RD)
+  bool fin_out_ GUARDED_BY(mutex_) = false;        // no more will be sent
+  bool fin_out_first_ GUARDED_BY(mutex_) = false;  // ours was before the peer's
+  bool closed_ GUARDED_BY(mutex_) = false;         // its file is gone
   int error_ GUARDED_BY(mutex_) = 0;
   // Receiving.
   ByteStream received_ GUARDED_BY(mutex_);

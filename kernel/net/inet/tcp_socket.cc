@@ -17,7 +17,8 @@ constexpr int kMaxBacklog = 4096;  // net.core.somaxconn
 // tcp(7): tcp_wmem and tcp_rmem, what a socket starts with; and what we let it hold as it grows.
 constexpr uint32_t kSendBuffer = 16384, kReceiveBuffer = 131072;
 constexpr size_t kGrownBuffer = 256 << 10;
-constexpr uint32_t kSegment = 65483;  // of the loopback interface
+constexpr uint32_t kConnectedSendBuffer = 2626560;  // what Linux says of a loopback connection
+constexpr uint32_t kSegment = 65483;                // of the loopback interface
 
 }  // namespace
 
@@ -41,7 +42,8 @@ TcpSocket::~TcpSocket() {
   stack().RemoveTcp(*this);
   std::optional<int> seconds = linger();
   // socket(7), SO_LINGER: a time of 0 throws the connection away.
-  endpoint_->Close(seconds == 0 ? TcpEndpoint::Ending::kReset : TcpEndpoint::Ending::kGraceful);
+  endpoint_->Close(seconds == 0 ? TcpEndpoint::Ending::kReset : TcpEndpoint::Ending::kGraceful,
+                   options().value(IPPROTO_TCP, TCP_LINGER2));
 }
 
 PortTable& TcpSocket::ports() { return stack().tcp_ports(); }
@@ -68,7 +70,7 @@ Result<void> TcpSocket::Connect(vfs::Caller& c, const SocketAddress& address) {
   InetAddress to = TRY(Destination(address));
   const int state = endpoint_->state();
   if (state == TCP_CLOSE && endpoint_->fresh()) {
-    if (to.is_multicast() || to.is_broadcast() || !CanReach(to)) return Errno::kENETUNREACH;
+    TRY(CheckReach(to));
     if (local().port == 0) PrepareBinding(c);
   }
   return endpoint_->Connect(SourceFor(to), to, nonblocking());
@@ -79,6 +81,7 @@ Result<Ref<Socket>> TcpSocket::Accept(vfs::Caller&, int flags) {
   Ref<TcpSocket> socket = Create(vfs_, stack(), family(), flags, std::move(connection));
   socket->CopyOptions(*this);
   socket->options().CopyFrom(options());
+  socket->reno_.store(reno_.load(std::memory_order_relaxed), std::memory_order_relaxed);
   socket->fixed_send_buffer_.store(fixed_send_buffer_.load(std::memory_order_relaxed),
                                    std::memory_order_relaxed);
   return Ref<Socket>(std::move(socket));
@@ -96,13 +99,25 @@ Result<size_t> TcpSocket::Send(vfs::Caller&, mm::IoSource& data, SendRequest& re
 Result<Received> TcpSocket::Receive(vfs::Caller&, mm::IoSink& data, int flags) {
   if ((flags & MSG_OOB) != 0) return Errno::kEINVAL;
   const bool wait = !nonblocking() && (flags & (MSG_DONTWAIT | MSG_PEEK)) == 0;
-  return endpoint_->Receive(data, flags, wait ? receive_low_water() : 1);
+  Received r = TRY(endpoint_->Receive(data, flags, wait ? receive_low_water() : 1));
+  if (tells_unread_.load(std::memory_order_relaxed)) {
+    auto unread = static_cast<int32_t>(endpoint_->readable_bytes());
+    ConstBytes bytes = AsBytes(unread);
+    r.ancillary.messages.push_back({IPPROTO_TCP, TCP_INQ, {bytes.begin(), bytes.end()}});
+  }
+  return r;
 }
 
 // --- options ---
 
 Result<std::vector<std::byte>> TcpSocket::GetOption(vfs::Caller& c, int level, int name,
                                                     size_t room) {
+  if (level == SOL_SOCKET && name == SO_SNDBUF &&
+      fixed_send_buffer_.load(std::memory_order_relaxed) == 0 && endpoint_->remote().ok()) {
+    // Linux has let it grow by the time there is a connection.
+    ConstBytes bytes = AsBytes(kConnectedSendBuffer);
+    return std::vector<std::byte>(bytes.begin(), bytes.end());
+  }
   if (level != IPPROTO_TCP) return InetSocket::GetOption(c, level, name, room);
   switch (name) {
     case TCP_INFO:
@@ -110,8 +125,8 @@ Result<std::vector<std::byte>> TcpSocket::GetOption(vfs::Caller& c, int level, i
                       .pending = static_cast<uint32_t>(endpoint_->pending_connections()),
                       .backlog = static_cast<uint32_t>(endpoint_->backlog())});
     case TCP_CONGESTION: {
-      constexpr char kName[16] = "cubic";  // TCP_CA_NAME_MAX
-      ConstBytes bytes = AsBytes(kName);
+      constexpr char kCubic[16] = "cubic", kReno[16] = "reno";  // TCP_CA_NAME_MAX
+      ConstBytes bytes = AsBytes(reno_.load(std::memory_order_relaxed) ? kReno : kCubic);
       return std::vector<std::byte>(bytes.begin(), bytes.end());
     }
     case TCP_MAXSEG: {
@@ -132,12 +147,22 @@ Result<void> TcpSocket::SetOption(vfs::Caller& c, int level, int name, ConstByte
                             std::min<size_t>(value.size(), 15));
     wanted = wanted.substr(0, wanted.find('\0'));
     if (value.empty()) return Errno::kEINVAL;
-    return wanted == "cubic" || wanted == "reno" ? Ok() : Result<void>(Errno::kENOENT);
+    if (wanted != "cubic" && wanted != "reno") return Errno::kENOENT;
+    reno_.store(wanted == "reno", std::memory_order_relaxed);
+    return Ok();
+  }
+  if (level == IPPROTO_TCP && name == TCP_WINDOW_CLAMP && endpoint_->state() != TCP_CLOSE &&
+      std::ranges::all_of(value, [](std::byte b) { return b == std::byte{0}; })) {
+    return Errno::kEINVAL;
   }
   if (level == IPPROTO_TCP && name == TCP_ULP) return Errno::kENOENT;
   TRY(InetSocket::SetOption(c, level, name, value));
+  if (level == IPPROTO_TCP && name == TCP_INQ) {
+    tells_unread_.store(options().on(level, name), std::memory_order_relaxed);
+  }
   if (level == SOL_SOCKET && (name == SO_SNDBUF || name == SO_SNDBUFFORCE)) {
     fixed_send_buffer_.store(send_buffer(), std::memory_order_relaxed);
+    endpoint_->queue().Notify(EPOLLOUT | EPOLLWRNORM);  // there may be room now
   }
   if (level == SOL_SOCKET && (name == SO_RCVBUF || name == SO_RCVBUFFORCE)) {
     endpoint_->set_receive_limit(receive_buffer());

@@ -54,6 +54,8 @@ class TcpSocket final : public InetSocket {
   const Ref<TcpEndpoint> endpoint_;
   // Set by SO_SNDBUF; else Linux would let the buffer grow. Relaxed: an independent word.
   std::atomic<uint32_t> fixed_send_buffer_{0};
+  std::atomic<bool> tells_unread_{false};  // TCP_INQ; relaxed
+  std::atomic<bool> reno_{false};          // TCP_CONGESTION, which changes nothing here; relaxed
 };
 
 }  // namespace sandboxd::net

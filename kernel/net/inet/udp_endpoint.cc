@@ -21,7 +21,9 @@ UdpEndpoint::~UdpEndpoint() { ports_.Release(binding_); }
 Result<void> UdpEndpoint::Bind(const InetAddress& local) {
   InetAddress chosen = TRY(ports_.Bind(binding_, local));
   MutexLock lock(mutex_);
-  bound_ = local_ = chosen;
+  local_ = chosen;
+  // A port that nobody asked for is not kept when the socket is disconnected.
+  if (local.port != 0) bound_ = chosen;
   return Ok();
 }
 
@@ -127,10 +129,10 @@ void UdpEndpoint::Refused(DatagramError error, bool connected, bool keep) {
   queue_.Notify(kReadable | EPOLLERR);
 }
 
-Result<Datagram> UdpEndpoint::Take(bool peek) {
+Result<Datagram> UdpEndpoint::Take(bool peek, bool nonblocking) {
   MutexLock lock(mutex_);
   if (error_ != 0) return FromHostErrno(std::exchange(error_, 0));
-  if (queue_in_.empty()) return no_more_in_ ? Errno::kENODATA : Errno::kEAGAIN;
+  if (queue_in_.empty()) return no_more_in_ && !nonblocking ? Errno::kENODATA : Errno::kEAGAIN;
   if (peek) return queue_in_.front();
   Datagram first = std::move(queue_in_.front());
   queue_in_.pop_front();

@@ -2,6 +2,7 @@
 
 #include <linux/errqueue.h>
 #include <linux/in6.h>
+#include <linux/sockios.h>
 #include <netinet/icmp6.h>
 #include <netinet/in.h>
 #include <netinet/ip_icmp.h>
@@ -11,6 +12,7 @@
 #include <time.h>
 
 #include <algorithm>
+#include <array>
 
 #include "kernel/net/inet/loopback_stack.h"
 #include "kernel/vfs/caller.h"
@@ -21,6 +23,7 @@ namespace {
 
 constexpr size_t kMaxV4 = 65507, kMaxV6 = 65527;  // what fits an IP packet
 constexpr int kLoopbackIndex = 1;
+constexpr uint32_t kGetTime = SIOCGSTAMP_OLD, kGetTimeNs = SIOCGSTAMPNS_OLD;
 
 struct InPktInfo {  // struct in_pktinfo
   int32_t index;
@@ -78,9 +81,9 @@ Result<void> UdpSocket::Connect(vfs::Caller& c, const SocketAddress& address) {
     endpoint_->Disconnect();
     return Ok();
   }
-  InetAddress to = TRY(Destination(address));
+  InetAddress to = TRY(TargetOf(address));
   if (to.is_broadcast() && !option(SO_BROADCAST)) return Errno::kEACCES;
-  if (!CanReach(to)) return Errno::kENETUNREACH;
+  TRY(CheckReach(to));
   if (local().port == 0) PrepareBinding(c);
   return endpoint_->Connect(SourceFor(to), to);
 }
@@ -89,27 +92,26 @@ Result<SocketAddress> UdpSocket::PeerAddress() { return TRY(endpoint_->remote())
 
 // --- sending ---
 
+Result<InetAddress> UdpSocket::TargetOf(const SocketAddress& address) const {
+  const uint16_t given = address.family();
+  // An AF_INET6 socket takes an IPv4 address too, an AF_INET one an address without a family.
+  const bool as_v4 =
+      (family() == AF_INET6 && given == AF_INET) || (family() == AF_INET && given == AF_UNSPEC);
+  if (!as_v4) return Destination(address);
+  SocketAddress inet = address;
+  uint16_t af_inet = AF_INET;
+  memcpy(inet.bytes.data(), &af_inet, sizeof(af_inet));
+  InetAddress to = TRY(InetAddress::Decode(inet, AF_INET));
+  return to.is_any() ? InetAddress::Loopback(AF_INET).WithPort(to.port) : to;
+}
+
 Result<InetAddress> UdpSocket::Target(const SendRequest& request) const {
   if (request.to == nullptr) {
     Result<InetAddress> connected = endpoint_->remote();
     return connected.ok() ? connected : Errno::kEDESTADDRREQ;
   }
-  Result<InetAddress> to = Destination(*request.to);
-  if (to.Is(Errno::kEAFNOSUPPORT) || to.Is(Errno::kEINVAL)) {
-    // An AF_INET6 socket takes an IPv4 address too, an AF_INET one an address without a family.
-    if (request.to->length < sizeof(sockaddr_in)) return to;
-    const uint16_t given = request.to->family();
-    if (!(family() == AF_INET6 && given == AF_INET) &&
-        !(family() == AF_INET && given == AF_UNSPEC)) {
-      return to;
-    }
-    SocketAddress as_inet = *request.to;
-    uint16_t inet = AF_INET;
-    memcpy(as_inet.bytes.data(), &inet, sizeof(inet));
-    to = InetAddress::Decode(as_inet, AF_INET);
-    if (to.ok() && to->is_any()) to = InetAddress::Loopback(AF_INET).WithPort(to->port);
-  }
-  if (to.ok() && to->port == 0) return Errno::kEINVAL;
+  InetAddress to = TRY(TargetOf(*request.to));
+  if (to.port == 0) return Errno::kEINVAL;
   return to;
 }
 
@@ -166,7 +168,7 @@ Result<size_t> UdpSocket::Send(vfs::Caller& c, mm::IoSource& data, SendRequest& 
       v4 ? options().value(IPPROTO_IP, IP_TOS) : options().value(IPPROTO_IPV6, IPV6_TCLASS);
   TRY(ApplyControl(request, datagram));
   if (datagram.to.is_broadcast() && !option(SO_BROADCAST)) return Errno::kEACCES;
-  if (!CanReach(datagram.to)) return Errno::kENETUNREACH;
+  TRY(CheckReach(datagram.to));
   if (size > (v4 ? kMaxV4 : kMaxV6)) return Errno::kEMSGSIZE;
   if (local().port == 0) {
     PrepareBinding(c);
@@ -245,7 +247,8 @@ Result<Received> UdpSocket::Receive(vfs::Caller&, mm::IoSink& data, int flags) {
   if ((flags & MSG_OOB) != 0) return Errno::kEOPNOTSUPP;
   const bool peek = (flags & MSG_PEEK) != 0;
   Received r;
-  Result<Datagram> first = endpoint_->Take(peek);
+  const bool nowait = nonblocking() || (flags & MSG_DONTWAIT) != 0;
+  Result<Datagram> first = endpoint_->Take(peek, nowait);
   if (first.Is(Errno::kENODATA)) return r;  // SHUT_RD
   Datagram datagram = TRY(std::move(first));
   const size_t n = std::min(datagram.bytes.size(), data.remaining());
@@ -260,6 +263,9 @@ Result<Received> UdpSocket::Receive(vfs::Caller&, mm::IoSink& data, int flags) {
   r.full_length = datagram.bytes.size();
   if (n < r.full_length) r.flags |= MSG_TRUNC;
   r.from = datagram.from.Encode(family());
+  if (!option(SO_TIMESTAMP) && !option(SO_TIMESTAMPNS)) {
+    last_time_.store(datagram.time.count(), std::memory_order_relaxed);
+  }
   AddControl(datagram, r);
   return r;
 }
@@ -296,6 +302,21 @@ Result<void> UdpSocket::SetOption(vfs::Caller& c, int level, int name, ConstByte
     endpoint_->set_limit(receive_buffer());
   }
   return Ok();
+}
+
+// socket(7), SIOCGSTAMP.
+Result<uint64_t> UdpSocket::TellTime(vfs::Caller& c, uint32_t command, uint64_t argument) {
+  const int64_t time = last_time_.load(std::memory_order_relaxed);
+  if (time < 0) return Errno::kENOENT;
+  const int64_t unit = command == kGetTime ? 1000 : 1;
+  std::array<int64_t, 2> value = {time / 1'000'000'000, time % 1'000'000'000 / unit};
+  TRY(c.memory().Write(UserAddr(argument), value));
+  return uint64_t{0};
+}
+
+Result<uint64_t> UdpSocket::Ioctl(vfs::Caller& c, uint32_t command, uint64_t argument) {
+  if (command == kGetTime || command == kGetTimeNs) return TellTime(c, command, argument);
+  return InetSocket::Ioctl(c, command, argument);
 }
 
 void UdpSocket::AddRow(std::vector<SocketRow>& rows) const {

@@ -2,6 +2,7 @@
 // open file.
 #pragma once
 
+#include <atomic>
 #include <deque>
 #include <string>
 
@@ -43,7 +44,8 @@ class UdpEndpoint : public RefCounted {
   // False if nobody is here.
   bool Deliver(Datagram datagram);
   void Refused(DatagramError error, bool connected, bool keep);
-  Result<Datagram> Take(bool peek);
+  // ENODATA: there will be none (SHUT_RD), which only one who would wait is told.
+  Result<Datagram> Take(bool peek, bool nonblocking);
   Result<DatagramError> TakeQueuedError();
   void PutBack(Datagram datagram);
 
@@ -87,6 +89,7 @@ class UdpSocket final : public InetSocket {
   Result<Received> Receive(vfs::Caller& c, mm::IoSink& data, int flags) override;
   Result<Received> ReceiveError(vfs::Caller& c, mm::IoSink& data) override;
   Result<void> SetOption(vfs::Caller& c, int level, int name, ConstBytes value) override;
+  Result<uint64_t> Ioctl(vfs::Caller& c, uint32_t command, uint64_t argument) override;
 
   void AddRow(std::vector<SocketRow>& rows) const;  // of /proc/net
   wait::EventMask Poll(wait::EventMask interest) override;
@@ -107,13 +110,18 @@ class UdpSocket final : public InetSocket {
   friend Ref<T> sandboxd::MakeRef(Args&&...);
   UdpSocket(vfs::Path path, LoopbackStack& stack, int family, int flags);
   ~UdpSocket() override;
+  Result<InetAddress> TargetOf(const SocketAddress& address) const;
   Result<InetAddress> Target(const SendRequest& request) const;
   Result<void> ApplyControl(const SendRequest& request, Datagram& datagram) const;
   Result<size_t> Transmit(Datagram datagram);
   void AddControl(const Datagram& datagram, Received& r) const;
   bool keeps_errors() const;
 
+  Result<uint64_t> TellTime(vfs::Caller& c, uint32_t command, uint64_t argument);
+
   const Ref<UdpEndpoint> endpoint_;
+  // SIOCGSTAMP: when the last datagram that was read came, CLOCK_REALTIME; -1: none. Relaxed.
+  std::atomic<int64_t> last_time_{-1};
 };
 
 }  // namespace sandboxd::net

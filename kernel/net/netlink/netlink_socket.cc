@@ -199,7 +199,7 @@ NetlinkSocket::Datagram NetlinkSocket::Acknowledgement(ConstBytes request, int e
 void NetlinkSocket::Answer(vfs::Caller& c, ConstBytes message) {
   nlmsghdr header;
   memcpy(&header, message.data(), sizeof(header));
-  const bool dump = (header.nlmsg_flags & NLM_F_DUMP) == NLM_F_DUMP;
+  const bool dump = (header.nlmsg_flags & NLM_F_DUMP) != 0;
   Result<NetlinkReplies> replies = NetlinkReplies();
   const bool request =
       (header.nlmsg_flags & NLM_F_REQUEST) != 0 && header.nlmsg_type >= NLMSG_MIN_TYPE;
@@ -266,7 +266,8 @@ Result<std::vector<std::byte>> NetlinkSocket::GetOption(vfs::Caller& c, int leve
   {
     MutexLock lock(mutex_);
     if (name == NETLINK_LIST_MEMBERSHIPS) {
-      ConstBytes bytes = AsBytes(groups_);
+      const uint64_t memberships = groups_;  // NETLINK_ROUTE has more than 32 groups
+      ConstBytes bytes = AsBytes(memberships);
       return Datagram(bytes.begin(), bytes.end());
     }
     if (name < kFirstBoolean || name > kLastBoolean) return Errno::kENOPROTOOPT;

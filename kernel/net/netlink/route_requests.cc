@@ -1,6 +1,7 @@
 #include "kernel/net/netlink/route_requests.h"
 
 #include <linux/capability.h>
+#include <linux/fib_rules.h>
 #include <linux/if.h>
 #include <linux/if_link.h>
 #include <linux/rtnetlink.h>
@@ -21,7 +22,7 @@ struct Request {
   const nlmsghdr& header;
   ConstBytes body;
   uint32_t port;
-  bool dump() const { return (header.nlmsg_flags & NLM_F_DUMP) == NLM_F_DUMP; }
+  bool dump() const { return (header.nlmsg_flags & NLM_F_DUMP) != 0; }  // either bit of it
   uint16_t reply_flags() const { return dump() ? NLM_F_MULTI : 0; }
   // The fixed part; what is missing is zero, as Linux takes it from old programs.
   template <typename T>
@@ -136,7 +137,7 @@ Result<NetlinkReplies> Addresses(const Request& r) {
   return out;
 }
 
-std::vector<std::byte> RouteMessage(const Request& r, const Route& route) {
+std::vector<std::byte> RouteMessage(const Request& r, const Route& route, uint32_t flags = 0) {
   rtmsg info = {};
   info.rtm_family = static_cast<uint8_t>(route.family);
   info.rtm_dst_len = static_cast<uint8_t>(route.prefix);
@@ -144,6 +145,7 @@ std::vector<std::byte> RouteMessage(const Request& r, const Route& route) {
   info.rtm_protocol = route.protocol;
   info.rtm_scope = route.scope;
   info.rtm_type = route.type;
+  info.rtm_flags = flags;
   NetlinkMessage m(RTM_NEWROUTE, r.reply_flags(), r.header, r.port, info);
   m.Attribute(RTA_TABLE, uint32_t{route.table});
   if (route.prefix > 0) m.Attribute(RTA_DST, IpBytes(route.destination));
@@ -186,7 +188,7 @@ Result<NetlinkReplies> RouteTo(const Request& r, uint8_t family) {
   Route found = *best;
   found.destination = to;
   found.prefix = family == AF_INET ? 32 : 128;
-  return NetlinkReplies{RouteMessage(r, found)};
+  return NetlinkReplies{RouteMessage(r, found, RTM_F_CLONED)};
 }
 
 Result<NetlinkReplies> RoutesOf(const Request& r) {
@@ -195,6 +197,37 @@ Result<NetlinkReplies> RoutesOf(const Request& r) {
   NetlinkReplies out;
   for (const Route& route : r.stack.Routes()) {
     if (family == AF_UNSPEC || family == route.family) out.push_back(RouteMessage(r, route));
+  }
+  return out;
+}
+
+// The rules that every network namespace starts with: ip-rule(8).
+Result<NetlinkReplies> Rules(const Request& r) {
+  if (!r.dump()) return Errno::kEOPNOTSUPP;
+  struct Rule {
+    uint8_t family;
+    uint8_t table;
+    uint32_t priority;
+  };
+  constexpr Rule kRules[] = {
+      {AF_INET, RT_TABLE_LOCAL, 0},       {AF_INET, RT_TABLE_MAIN, 32766},
+      {AF_INET, RT_TABLE_DEFAULT, 32767}, {AF_INET6, RT_TABLE_LOCAL, 0},
+      {AF_INET6, RT_TABLE_MAIN, 32766},
+  };
+  const uint8_t family = r.Fixed<rtgenmsg>().rtgen_family;
+  NetlinkReplies out;
+  for (const Rule& rule : kRules) {
+    if (family != AF_UNSPEC && family != rule.family) continue;
+    fib_rule_hdr info = {};
+    info.family = rule.family;
+    info.table = rule.table;
+    info.action = FR_ACT_TO_TBL;
+    NetlinkMessage m(RTM_NEWRULE, r.reply_flags(), r.header, r.port, info);
+    m.Attribute(FRA_TABLE, uint32_t{rule.table});
+    m.Attribute(FRA_SUPPRESS_PREFIXLEN, uint32_t{UINT32_MAX});
+    m.Attribute(FRA_PROTOCOL, uint8_t{RTPROT_KERNEL});
+    if (rule.priority != 0) m.Attribute(FRA_PRIORITY, rule.priority);
+    out.push_back(m.Finish());
   }
   return out;
 }
@@ -216,8 +249,9 @@ Result<NetlinkReplies> AnswerRouteRequest(NetworkStack& stack, vfs::Caller& c,
       return Addresses(r);
     case RTM_GETROUTE:
       return RoutesOf(r);
-    case RTM_GETNEIGH:
     case RTM_GETRULE:
+      return Rules(r);
+    case RTM_GETNEIGH:
     case RTM_GETQDISC:
       return r.dump() ? Result<NetlinkReplies>(NetlinkReplies()) : Errno::kEOPNOTSUPP;
     default:
