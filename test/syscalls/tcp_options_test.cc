@@ -115,6 +115,19 @@ TEST_P(TcpOptionTest, PortsComeBackWithTheirSocket) {
   EXPECT_EQ(LocalOf(again.get()).port(), port);
 }
 
+TEST_P(TcpOptionTest, WhoEndsFirstKeepsThePortAWhile) {
+  Fd listener = Listener(address());
+  Inet at = LocalOf(listener.get());
+  Fd client = ConnectedTo(address(), at.port());
+  Inet from = LocalOf(client.get());
+  {
+    Fd server(accept(listener.get(), nullptr, nullptr));
+    Fd first(std::move(client));
+  }
+  Fd again(socket(family(), SOCK_STREAM, 0));
+  EXPECT_ERRNO(EADDRINUSE, bind(again.get(), from.get(), from.length));
+}
+
 TEST(InetTest, ForeignAddressesAreRefused) {
   Fd fd(socket(AF_INET, SOCK_STREAM, 0));
   Inet foreign("192.0.2.1", 80);

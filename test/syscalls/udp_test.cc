@@ -294,6 +294,26 @@ TEST(UdpAddressTest, PingSocketsAreNotForEverybody) {
   EXPECT_TRUE(ExitedWith(status, 0));
 }
 
+TEST(UdpAddressTest, MulticastReachesItsMembers) {
+  Fd receiver = Bound("0.0.0.0", SOCK_DGRAM), other = Bound("0.0.0.0", SOCK_DGRAM);
+  ip_mreqn group = {};
+  ASSERT_EQ(inet_pton(AF_INET, "224.0.2.3", &group.imr_multiaddr), 1);
+  group.imr_ifindex = 1;
+  EXPECT_ERRNO(EADDRNOTAVAIL,
+               setsockopt(receiver.get(), IPPROTO_IP, IP_DROP_MEMBERSHIP, &group, sizeof(group)));
+  ASSERT_EQ(setsockopt(receiver.get(), IPPROTO_IP, IP_ADD_MEMBERSHIP, &group, sizeof(group)), 0);
+  EXPECT_ERRNO(EADDRINUSE,
+               setsockopt(receiver.get(), IPPROTO_IP, IP_ADD_MEMBERSHIP, &group, sizeof(group)));
+  Fd sender(socket(AF_INET, SOCK_DGRAM, 0));
+  ASSERT_EQ(setsockopt(sender.get(), IPPROTO_IP, IP_MULTICAST_IF, &group, sizeof(group)), 0);
+  EXPECT_EQ(SendTo(sender.get(), Inet("224.0.2.3", LocalOf(receiver.get()).port()), "all"), 3);
+  EXPECT_EQ(ReceiveText(receiver.get()), "all");
+  EXPECT_EQ(PollNow(other.get(), POLLIN), 0);
+  group.imr_multiaddr.s_addr = htonl(INADDR_LOOPBACK);
+  EXPECT_ERRNO(EINVAL,
+               setsockopt(receiver.get(), IPPROTO_IP, IP_ADD_MEMBERSHIP, &group, sizeof(group)));
+}
+
 // --- interfaces ---
 
 TEST(InterfaceTest, LoopbackIsThere) {

@@ -99,7 +99,9 @@ bool InetAddress::is_multicast() const {
   return ip[0] == 0xff;
 }
 
-bool InetAddress::is_broadcast() const { return is_v4() && v4() == INADDR_BROADCAST; }
+bool InetAddress::is_broadcast() const {
+  return is_v4() && (v4() == INADDR_BROADCAST || v4() == 0x7fffffff);
+}
 
 InetAddress InetAddress::WithPort(uint16_t p) const {
   InetAddress a = *this;

@@ -37,7 +37,7 @@ struct InetAddress {
   bool is_any() const;        // 0.0.0.0 or ::
   bool is_loopback() const;   // 127.0.0.0/8 or ::1
   bool is_multicast() const;  // 224.0.0.0/4 or ff00::/8
-  bool is_broadcast() const;  // 255.255.255.255
+  bool is_broadcast() const;  // 255.255.255.255, and 127.255.255.255 of lo
   bool SameIp(const InetAddress& other) const { return ip == other.ip; }
   InetAddress WithPort(uint16_t p) const;
   // "0100007F:1F90", as /proc/net/tcp writes it; the long form for tcp6.

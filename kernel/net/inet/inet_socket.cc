@@ -84,7 +84,9 @@ Result<void> InetSocket::CheckReach(const InetAddress& to) const {
       return Errno::kENETUNREACH;
     }
   }
-  return to.is_loopback() ? Ok() : Result<void>(Errno::kENETUNREACH);
+  if (type() != SOCK_STREAM && to.is_v4() && (to.is_multicast() || to.is_broadcast())) return Ok();
+  const bool here = to.is_loopback() && !to.is_broadcast();
+  return here ? Ok() : Result<void>(Errno::kENETUNREACH);
 }
 
 Result<InetAddress> InetSocket::Destination(const SocketAddress& address) const {

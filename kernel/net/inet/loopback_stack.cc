@@ -99,6 +99,19 @@ void LoopbackStack::RemoveUdp(UdpSocket& socket) {
   udp_.erase(&socket);
 }
 
+void LoopbackStack::JoinGroup(uint32_t group) {
+  MutexLock lock(mutex_);
+  groups_[group]++;
+}
+void LoopbackStack::LeaveGroup(uint32_t group) {
+  MutexLock lock(mutex_);
+  if (--groups_[group] <= 0) groups_.erase(group);
+}
+bool LoopbackStack::IsJoined(uint32_t group) {
+  MutexLock lock(mutex_);
+  return groups_.contains(group);
+}
+
 std::vector<SocketRow> LoopbackStack::Sockets(std::string_view table) {
   const int family = IsV6(table) ? AF_INET6 : AF_INET;
   std::vector<SocketRow> rows;

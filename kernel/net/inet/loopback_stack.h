@@ -2,6 +2,7 @@
 // interface with 127.0.0.0/8 and ::1, TCP and UDP between sockets of the sandbox, and nothing else.
 #pragma once
 
+#include <map>
 #include <set>
 
 #include "kernel/net/inet/port_table.h"
@@ -33,6 +34,11 @@ class LoopbackStack final : public NetworkStack {
   void AddUdp(UdpSocket& socket);
   void RemoveUdp(UdpSocket& socket);
 
+  // IPv4 multicast groups, by how many memberships there are: one that nobody is in takes nothing.
+  void JoinGroup(uint32_t group);
+  void LeaveGroup(uint32_t group);
+  bool IsJoined(uint32_t group);
+
  private:
   vfs::Vfs& vfs_;  // outlives us
   PortTable tcp_ports_{PortTable::Protocol::kTcp};
@@ -40,6 +46,7 @@ class LoopbackStack final : public NetworkStack {
   Mutex mutex_{LockRank::kSocketTable};
   std::set<TcpSocket*> tcp_ GUARDED_BY(mutex_);
   std::set<UdpSocket*> udp_ GUARDED_BY(mutex_);
+  std::map<uint32_t, int> groups_ GUARDED_BY(mutex_);
 };
 
 }  // namespace sandboxd::net

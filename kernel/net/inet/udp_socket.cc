@@ -63,6 +63,7 @@ UdpSocket::UdpSocket(vfs::Path path, LoopbackStack& stack, int family, int flags
 
 UdpSocket::~UdpSocket() {
   stack().RemoveUdp(*this);
+  for (uint32_t group : endpoint_->groups()) stack().LeaveGroup(group);
   endpoint_->Close();
 }
 
@@ -187,6 +188,10 @@ Result<size_t> UdpSocket::Send(vfs::Caller& c, mm::IoSource& data, SendRequest& 
 Result<size_t> UdpSocket::Transmit(Datagram datagram) {
   const size_t size = datagram.bytes.size();
   datagram.time = RealtimeNow();
+  if (datagram.to.is_multicast() || datagram.to.is_broadcast()) {
+    TransmitToAll(datagram);
+    return size;
+  }
   auto target = StaticRefCast<UdpEndpoint>(ports().Find(datagram.from, datagram.to));
   if (target != nullptr) {
     target->Deliver(std::move(datagram));
@@ -297,7 +302,14 @@ Result<Received> UdpSocket::ReceiveError(vfs::Caller&, mm::IoSink& data) {
 // --- options and readiness ---
 
 Result<void> UdpSocket::SetOption(vfs::Caller& c, int level, int name, ConstBytes value) {
+  if (level == IPPROTO_IP && (name == IP_ADD_MEMBERSHIP || name == IP_DROP_MEMBERSHIP)) {
+    return SetGroup(name, value);
+  }
+  if (level == IPPROTO_IP && name == IP_MULTICAST_IF) return SetGroupInterface(value);
   TRY(InetSocket::SetOption(c, level, name, value));
+  if (level == IPPROTO_IP) {
+    endpoint_->set_hears_all_groups(options().on(level, 49));  // IP_MULTICAST_ALL
+  }
   if (level == SOL_SOCKET && (name == SO_RCVBUF || name == SO_RCVBUFFORCE)) {
     endpoint_->set_limit(receive_buffer());
   }

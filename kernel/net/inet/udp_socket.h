@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <deque>
+#include <set>
 #include <string>
 
 #include "kernel/net/inet/inet_socket.h"
@@ -43,6 +44,15 @@ class UdpEndpoint : public RefCounted {
 
   // False if nobody is here.
   bool Deliver(Datagram datagram);
+  // IP_MULTICAST_ALL: it hears groups that only others are in.
+  bool hears_all_groups() const { return hears_all_groups_.load(std::memory_order_relaxed); }
+  void set_hears_all_groups(bool on) { hears_all_groups_.store(on, std::memory_order_relaxed); }
+  // Is it in this IPv4 multicast group?
+  bool InGroup(uint32_t group) const;
+  // EADDRINUSE, EADDRNOTAVAIL.
+  Result<void> Join(uint32_t group);
+  Result<void> Leave(uint32_t group);
+  std::set<uint32_t> groups() const;
   void Refused(DatagramError error, bool connected, bool keep);
   // ENODATA: there will be none (SHUT_RD), which only one who would wait is told.
   Result<Datagram> Take(bool peek, bool nonblocking);
@@ -57,6 +67,7 @@ class UdpEndpoint : public RefCounted {
  private:
   ~UdpEndpoint() override;
   PortTable& ports_;
+  std::atomic<bool> hears_all_groups_{true};  // relaxed: an independent word
   wait::WaitQueue queue_;
   PortBinding binding_;  // the table's
   mutable Mutex mutex_{LockRank::kSocket};
@@ -70,6 +81,7 @@ class UdpEndpoint : public RefCounted {
   std::deque<Datagram> queue_in_ GUARDED_BY(mutex_);
   std::deque<DatagramError> errors_ GUARDED_BY(mutex_);
   size_t queued_ GUARDED_BY(mutex_) = 0;
+  std::set<uint32_t> groups_ GUARDED_BY(mutex_);
   size_t limit_ GUARDED_BY(mutex_) = 212992;
 };
 
@@ -88,6 +100,8 @@ class UdpSocket final : public InetSocket {
   Result<size_t> Send(vfs::Caller& c, mm::IoSource& data, SendRequest& request) override;
   Result<Received> Receive(vfs::Caller& c, mm::IoSink& data, int flags) override;
   Result<Received> ReceiveError(vfs::Caller& c, mm::IoSink& data) override;
+  Result<std::vector<std::byte>> GetOption(vfs::Caller& c, int level, int name,
+                                           size_t room) override;
   Result<void> SetOption(vfs::Caller& c, int level, int name, ConstBytes value) override;
   Result<uint64_t> Ioctl(vfs::Caller& c, uint32_t command, uint64_t argument) override;
 
@@ -117,11 +131,17 @@ class UdpSocket final : public InetSocket {
   void AddControl(const Datagram& datagram, Received& r) const;
   bool keeps_errors() const;
 
+  // Multicast and broadcast (ip(7)).
+  void TransmitToAll(const Datagram& datagram);
+  Result<void> SetGroup(int name, ConstBytes value);
+  Result<void> SetGroupInterface(ConstBytes value);
+
   Result<uint64_t> TellTime(vfs::Caller& c, uint32_t command, uint64_t argument);
 
   const Ref<UdpEndpoint> endpoint_;
   // SIOCGSTAMP: when the last datagram that was read came, CLOCK_REALTIME; -1: none. Relaxed.
   std::atomic<int64_t> last_time_{-1};
+  std::atomic<uint32_t> group_interface_{0};  // IP_MULTICAST_IF's address; relaxed
 };
 
 }  // namespace sandboxd::net
