@@ -113,6 +113,7 @@ std::string Socket::Describe() const {
 }
 
 Result<size_t> Socket::Read(vfs::Caller& c, mm::IoSink& dst) {
+  if (dst.remaining() == 0) return size_t{0};  // unlike recv(2), read(2) asks nobody then
   return TRY(Receive(c, dst, 0)).length;
 }
 
