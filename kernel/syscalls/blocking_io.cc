@@ -2,6 +2,7 @@
 
 #include <signal.h>
 #include <sys/epoll.h>
+#include <sys/inotify.h>
 
 #include "kernel/net/socket.h"
 
@@ -28,6 +29,7 @@ Result<uint64_t> ReadFile(Task& t, vfs::File& file, mm::IoSink& dst, const Trans
                                 return how.at ? file.ReadAt(t, dst, *how.at) : file.Read(t, dst);
                               });
   if (!n.ok()) return AfterSignal(n.error(), how);
+  if (*n > 0) vfs::Notify(file.path(), IN_ACCESS);
   return uint64_t{*n};
 }
 
@@ -42,9 +44,8 @@ Result<size_t> WriteSome(Task& t, vfs::File& file, mm::IoSource& src, const Tran
                   });
 }
 
-}  // namespace
-
-Result<uint64_t> WriteFile(Task& t, vfs::File& file, mm::IoSource& src, const Transfer& how) {
+// As WriteFile.
+Result<uint64_t> WriteAll(Task& t, vfs::File& file, mm::IoSource& src, const Transfer& how) {
   uint64_t total = 0;
   for (;;) {
     Result<size_t> n = WriteSome(t, file, src, how);
@@ -54,6 +55,14 @@ Result<uint64_t> WriteFile(Task& t, vfs::File& file, mm::IoSource& src, const Tr
     bool more = src.remaining() > 0 && *n > 0 && !how.nonblocking && file.continues_writes();
     if (!more) return total;
   }
+}
+
+}  // namespace
+
+Result<uint64_t> WriteFile(Task& t, vfs::File& file, mm::IoSource& src, const Transfer& how) {
+  auto result = WriteAll(t, file, src, how);
+  if (result.ok() && *result > 0) vfs::Notify(file.path(), IN_MODIFY);
+  return result;
 }
 
 }  // namespace sandboxd::syscalls

@@ -30,6 +30,7 @@ constexpr RowsFunction kFamilies[] = {
     MmRows,
     EventRows,
     SocketRows,
+    InotifyRows,
     IpcRows,
     MqRows,
     FcntlRows,

@@ -40,6 +40,7 @@ std::span<const Row> PollRows();
 std::span<const Row> EpollRows();
 std::span<const Row> EventRows();
 std::span<const Row> SocketRows();
+std::span<const Row> InotifyRows();
 std::span<const Row> IpcRows();
 std::span<const Row> MqRows();
 // What a kernel without the feature refuses

@@ -1,5 +1,6 @@
 // chmod(2), chown(2), utime(2), utimensat(2), truncate(2), ftruncate(2).
 #include <fcntl.h>
+#include <sys/inotify.h>
 #include <sys/stat.h>
 #include <sys/time.h>
 #include <utime.h>
@@ -136,7 +137,9 @@ Result<void> SysFtruncate(Task& t, FdNum fd, int64_t size) {
     uint64_t more = wanted - old;
     if (TRY(vfs::LimitWrite(t, static_cast<int64_t>(old), more)) < more) return Errno::kEFBIG;
   }
-  return file->Truncate(t, wanted);
+  TRY(file->Truncate(t, wanted));
+  vfs::Notify(file->path(), IN_MODIFY);
+  return Ok();
 }
 
 constexpr Row kRows[] = {

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <linux/capability.h>
 #include <linux/fs.h>
+#include <sys/inotify.h>
 #include <sys/stat.h>
 
 #include <cstring>
@@ -53,17 +54,35 @@ class DirentBuffer {
   bool full_ = false;
 };
 
+// The entries before the one that does not fit into accessible memory; it comes again next time.
+Result<uint64_t> CopyWholeEntries(Task& t, vfs::File& file, UserAddr out, ConstBytes bytes,
+                                  int64_t start) {
+  size_t done = 0;
+  while (done < bytes.size()) {
+    uint16_t length;
+    memcpy(&length, bytes.data() + done + 16, sizeof(length));
+    if (!t.memory().CopyOut(out + done, bytes.subspan(done, length)).ok()) break;
+    memcpy(&start, bytes.data() + done + 8, sizeof(start));
+    done += length;
+  }
+  TRY(file.Seek(t, start, SEEK_SET));
+  return done > 0 ? Result<uint64_t>(done) : Errno::kEFAULT;
+}
+
 Result<uint64_t> GetDents(Task& t, FdNum fd, UserAddr out, uint32_t count, DirentKind kind) {
   Ref<vfs::File> file = TRY(t.files().GetForIo(fd));
   if (!file->inode()->IsDirectory()) return Errno::kENOTDIR;
   if (file->path().dentry != file->path().mount->root() && file->path().dentry->deleted())
     return Errno::kENOENT;
   constexpr uint32_t kMost = 64 << 10;  // a short answer is always allowed
-  DirentBuffer buffer(std::min(count, kMost), kind);
+  // Linux counts down in an int: what is negative there has room for nothing.
+  DirentBuffer buffer(count > INT32_MAX ? 0 : std::min(count, kMost), kind);
+  const int64_t start = file->position();
   TRY(file->ReadDir(t, [&](const vfs::DirEntry& e) { return buffer.Add(e); }));
+  vfs::Notify(file->path(), IN_ACCESS);
   if (buffer.bytes().empty() && buffer.full()) return Errno::kEINVAL;
-  TRY(t.memory().CopyOut(out, buffer.bytes()));
-  return uint64_t{buffer.bytes().size()};
+  if (t.memory().CopyOut(out, buffer.bytes()).ok()) return uint64_t{buffer.bytes().size()};
+  return CopyWholeEntries(t, *file, out, buffer.bytes(), start);
 }
 
 Result<uint64_t> SysGetdents(Task& t, FdNum fd, UserAddr out, uint32_t count) {

@@ -1,6 +1,7 @@
 // fsync(2), sync(2), fallocate(2), posix_fadvise(2), readahead(2).
 #include <fcntl.h>
 #include <linux/falloc.h>
+#include <sys/inotify.h>
 #include <sys/stat.h>
 
 #include <set>
@@ -62,7 +63,9 @@ Result<void> SysFallocate(Task& t, FdNum fd, int32_t mode, int64_t offset, int64
       return Errno::kENODEV;
   }
   if (!CheckedAdd(offset, length)) return Errno::kEFBIG;
-  return file->Allocate(t, mode, offset, length);
+  TRY(file->Allocate(t, mode, offset, length));
+  vfs::Notify(file->path(), IN_MODIFY);
+  return Ok();
 }
 
 // Advice may be ignored; its arguments are still checked.

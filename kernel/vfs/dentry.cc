@@ -17,10 +17,13 @@ Dentry::Dentry(Ref<Inode> inode, Ref<Dentry> parent, std::string name)
 // taken apart in a loop.
 Dentry::~Dentry() {
   Ref<Dentry> up;
+  bool deleted;
   {
     MutexLock lock(mutex_);
     up = std::move(parent_);
+    deleted = deleted_;
   }
+  if (deleted && inode_ != nullptr) NotifyDeleted(*inode_);
   while (up != nullptr && up->ref_count_hint() == 1) {
     Ref<Dentry> next;
     {

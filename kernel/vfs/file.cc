@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/epoll.h>
+#include <sys/inotify.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -39,6 +40,9 @@ File::File(Path path, int flags) : path_(std::move(path)), flags_(flags & ~kOpen
 }
 
 File::~File() {
+  if (AnyWatches() && path_.dentry && !is_path_only()) {
+    Notify(path_, writable() ? IN_CLOSE_WRITE : IN_CLOSE_NOWRITE);
+  }
   if (Inode* i = path_.dentry ? inode() : nullptr) {
     if (FileLocks* locks = i->existing_locks()) {
       locks->RemoveOwner({LockOwner::Kind::kOfd, this});

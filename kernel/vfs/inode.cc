@@ -88,6 +88,30 @@ void Inode::SetAttachment(Ref<RefCounted> what) {
   // The old one goes here, without the lock.
 }
 
+std::vector<Ref<InodeWatch>> Inode::Watches() const {
+  MutexLock lock(slots_mutex_);
+  return watches_;
+}
+
+void Inode::AddWatch(Ref<InodeWatch> watch) {
+  MutexLock lock(slots_mutex_);
+  watches_.push_back(std::move(watch));
+  watched_.store(true, std::memory_order_relaxed);
+}
+
+Ref<InodeWatch> Inode::RemoveWatch(InodeWatch& watch) {
+  Ref<InodeWatch> removed;
+  MutexLock lock(slots_mutex_);
+  for (auto it = watches_.begin(); it != watches_.end(); ++it) {
+    if (it->get() != &watch) continue;
+    removed = std::move(*it);
+    watches_.erase(it);
+    watched_.store(!watches_.empty(), std::memory_order_relaxed);
+    break;
+  }
+  return removed;
+}
+
 namespace {
 // Anonymous device numbers of file system instances; 0 is never one.
 std::atomic<uint32_t> g_next_device{1};

@@ -17,6 +17,7 @@
 
 #include "kernel/vfs/attr.h"
 #include "kernel/vfs/path.h"
+#include "kernel/vfs/watch.h"
 #include "platform/base/mutex.h"
 #include "platform/base/ref.h"
 #include "platform/base/result.h"
@@ -128,6 +129,13 @@ class Inode : public RefCounted {
   Ref<RefCounted> attachment() const;
   void SetAttachment(Ref<RefCounted> what);
 
+  // Who watches this inode (watch.h).
+  bool watched() const { return watched_.load(std::memory_order_relaxed); }
+  std::vector<Ref<InodeWatch>> Watches() const;
+  void AddWatch(Ref<InodeWatch> watch);
+  // What was removed, or null.
+  Ref<InodeWatch> RemoveWatch(InodeWatch& watch);
+
  protected:
   Inode(Superblock& superblock, uint64_t ino, uint32_t mode);
   ~Inode() override;
@@ -142,6 +150,8 @@ class Inode : public RefCounted {
   mutable Mutex slots_mutex_{LockRank::kLeaf};
   std::unique_ptr<FileLocks> locks_ GUARDED_BY(slots_mutex_);
   Ref<RefCounted> attachment_ GUARDED_BY(slots_mutex_);
+  std::atomic<bool> watched_{false};  // watches_ is not empty; written under slots_mutex_
+  std::vector<Ref<InodeWatch>> watches_ GUARDED_BY(slots_mutex_);
 };
 
 // One instance of a file system (struct super_block).

@@ -1,5 +1,6 @@
 // Attributes of what is already resolved: stat, chmod, chown, truncate, utimens, access, statfs.
 #include <linux/capability.h>
+#include <sys/inotify.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -7,6 +8,17 @@
 #include "kernel/vfs/vfs_internal.h"
 
 namespace sandboxd::vfs {
+
+namespace {
+
+// Changes attributes, and tells who watches: `event` of inotify(7).
+Result<void> Change(const Path& path, const SetAttr& set, uint32_t event) {
+  TRY(path.dentry->inode()->SetAttr(set));
+  Notify(path, event);
+  return Ok();
+}
+
+}  // namespace
 
 Result<Attr> Vfs::Stat(Caller&, const Path& path) { return path.dentry->inode()->GetAttr(); }
 
@@ -23,7 +35,7 @@ Result<void> Vfs::Chmod(Caller& c, const Path& path, uint32_t mode) {
     mode &= ~static_cast<uint32_t>(S_ISGID);
   SetAttr set;
   set.mode = mode;
-  return inode.SetAttr(set);
+  return Change(path, set, IN_ATTRIB);
 }
 
 Result<void> Vfs::Chown(Caller& c, const Path& path, std::optional<KUid> uid,
@@ -47,7 +59,7 @@ Result<void> Vfs::Chown(Caller& c, const Path& path, std::optional<KUid> uid,
     if ((mode & S_IXGRP) != 0) mode &= ~static_cast<uint32_t>(S_ISGID);
     if (mode != attr.mode) set.mode = mode & 07777;
   }
-  return inode.SetAttr(set);
+  return Change(path, set, IN_ATTRIB);
 }
 
 Result<void> Vfs::Truncate(Caller& c, const Path& path, int64_t size) {
@@ -69,7 +81,7 @@ Result<void> Vfs::Truncate(Caller& c, const Path& path, int64_t size) {
   set.size = static_cast<uint64_t>(size);
   uint32_t mode = ModeAfterWrite(*creds, attr.mode);
   if (mode != attr.mode) set.mode = mode & 07777;
-  return inode.SetAttr(set);
+  return Change(path, set, IN_MODIFY);
 }
 
 Result<void> Vfs::SetTimes(Caller& c, const Path& path, const TimeUpdate& atime,
@@ -90,7 +102,8 @@ Result<void> Vfs::SetTimes(Caller& c, const Path& path, const TimeUpdate& atime,
   SetAttr set;
   if (atime.kind != Kind::kOmit) set.atime = atime.kind == Kind::kNow ? now : atime.time;
   if (mtime.kind != Kind::kOmit) set.mtime = mtime.kind == Kind::kNow ? now : mtime.time;
-  return inode.SetAttr(set);
+  const bool both = set.atime.has_value() && set.mtime.has_value();
+  return Change(path, set, both ? IN_ATTRIB : set.atime.has_value() ? IN_ACCESS : IN_MODIFY);
 }
 
 Result<void> Vfs::Access(Caller&, const Path& path, int mask, const creds::Credentials& creds) {

@@ -1,6 +1,7 @@
 // open(2).
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <sys/inotify.h>
 #include <sys/stat.h>
 
 #include "kernel/vfs/vfs.h"
@@ -78,7 +79,7 @@ Result<void> TruncateForOpen(const creds::Credentials& creds, Inode& inode) {
 }
 
 // The type decides who makes the file. `flags` without O_CREAT.
-Result<Ref<File>> OpenByType(const Vfs& vfs, Caller& c, const Path& path, int flags) {
+Result<Ref<File>> MakeFile(const Vfs& vfs, Caller& c, const Path& path, int flags) {
   Inode& inode = *path.dentry->inode();
   switch (inode.type()) {
     case S_IFCHR: {
@@ -95,6 +96,12 @@ Result<Ref<File>> OpenByType(const Vfs& vfs, Caller& c, const Path& path, int fl
     default:
       return inode.Open(c, path, flags);
   }
+}
+
+Result<Ref<File>> OpenByType(const Vfs& vfs, Caller& c, const Path& path, int flags) {
+  Ref<File> file = TRY(MakeFile(vfs, c, path, flags));
+  Notify(path, IN_OPEN);
+  return file;
 }
 
 Result<Ref<File>> OpenTmpfile(const Vfs& vfs, Caller& c, std::string_view path, const At& at,
@@ -129,8 +136,11 @@ Result<Ref<File>> Vfs::OpenPath(Caller& c, const Path& path, int flags) {
   if (inode.type() == S_IFIFO || inode.type() == S_IFSOCK) flags &= ~O_TRUNC;
   creds::CredRef creds = c.credentials();
   TRY(MayOpen(*creds, path, flags));
-  if ((flags & O_TRUNC) != 0 && inode.IsRegular()) TRY(TruncateForOpen(*creds, inode));
-  return OpenByType(*this, c, path, flags & ~(O_CREAT | O_EXCL));
+  const bool truncate = (flags & O_TRUNC) != 0 && inode.IsRegular();
+  if (truncate) TRY(TruncateForOpen(*creds, inode));
+  Ref<File> file = TRY(OpenByType(*this, c, path, flags & ~(O_CREAT | O_EXCL)));
+  if (truncate) Notify(path, IN_MODIFY);
+  return file;
 }
 
 Result<Ref<File>> Vfs::Open(Caller& c, std::string_view path, const At& at,
@@ -191,7 +201,9 @@ Result<Path> Vfs::CreateForOpen(Caller& c, const Walker& walker, uint32_t mode) 
   NewNode node = TRY(MakeNode(c, creds, inode, S_IFREG | (mode & 07777)));
   Result<Ref<Inode>> made = inode.Create(walker.last(), node);
   if (made.Is(Errno::kEAGAIN)) return Errno::kEIO;
-  return Path(dir.mount, dir.dentry->AttachChild(walker.last(), TRY(std::move(made))));
+  Path place(dir.mount, dir.dentry->AttachChild(walker.last(), TRY(std::move(made))));
+  NotifyEntry(inode, walker.last(), IN_CREATE, /*is_directory=*/false);
+  return place;
 }
 
 }  // namespace sandboxd::vfs

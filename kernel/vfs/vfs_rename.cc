@@ -1,6 +1,7 @@
 // rename(2) and renameat2(2).
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <sys/inotify.h>
 
 #include <optional>
 
@@ -58,10 +59,18 @@ Result<void> RenameLocked(const RenameSides& s, Ref<Dentry>& old_child,
   }
   TRY(old_dir.inode()->Rename(s.old_walk.last(), *old_child->inode(), *new_dir.inode(),
                               s.new_walk.last(), new_child->inode().get(), s.flags));
+  const RenameEvent moved{*old_dir.inode(), s.old_walk.last(), *new_dir.inode(), s.new_walk.last()};
   if (s.exchange()) {
     old_dir.ExchangeChildren(*old_child, new_dir, *new_child);
   } else {
     old_dir.MoveChild(*old_child, new_dir, s.new_walk.last());
+  }
+  NotifyRename(moved, *old_child->inode());
+  if (s.exchange()) {
+    NotifyRename({moved.new_dir, moved.new_name, moved.old_dir, moved.old_name},
+                 *new_child->inode());
+  } else if (target_exists) {
+    NotifySelf(*new_child->inode(), IN_ATTRIB);
   }
   return Ok();
 }

@@ -1,5 +1,6 @@
 // Names that come and go: mkdir, mknod, symlink, link, unlink, rmdir, readlink.
 #include <linux/capability.h>
+#include <sys/inotify.h>
 #include <sys/stat.h>
 
 #include "kernel/vfs/vfs.h"
@@ -26,7 +27,9 @@ Result<Path> CreateName(Caller& c, std::string_view path, const At& at, bool dir
   TRY(WantWrite(*dir.mount));
   TRY(MayCreate(walker.credentials(), *dir.dentry));
   Ref<Inode> inode = TRY(make(*dir.dentry->inode(), walker.last(), walker.credentials()));
-  return Path(dir.mount, dir.dentry->AttachChild(walker.last(), std::move(inode)));
+  Path made(dir.mount, dir.dentry->AttachChild(walker.last(), std::move(inode)));
+  NotifyEntry(*dir.dentry->inode(), walker.last(), IN_CREATE, directory);
+  return made;
 }
 
 // proc(5), protected_hardlinks = 1: a link needs ownership, or a plain file that one may read and
@@ -111,6 +114,8 @@ Result<void> Vfs::Link(Caller& c, std::string_view old_path, const At& old_at,
   if (TRY(inode.GetAttr()).nlink == 0 && !inode.linkable()) return Errno::kENOENT;
   TRY(dir.dentry->inode()->Link(walker.last(), inode));
   dir.dentry->AttachChild(walker.last(), old.dentry->inode());
+  NotifySelf(inode, IN_ATTRIB);
+  NotifyEntry(*dir.dentry->inode(), walker.last(), IN_CREATE, /*is_directory=*/false);
   return Ok();
 }
 
@@ -121,14 +126,19 @@ Result<void> Vfs::Unlink(Caller& c, std::string_view path, const At& at) {
   const Path& dir = walker.at();
   TRY(WantWrite(*dir.mount));
   Ref<Dentry> child;  // outlives the lock: the last reference may be ours
-  MutexLock lock(dir.dentry->dir_mutex());
-  child = TRY(dir.dentry->LookupLocked(walker.last()));
-  if (child->negative()) return Errno::kENOENT;
-  if (walker.trailing_slash())
-    return child->inode()->IsDirectory() ? Errno::kEISDIR : Errno::kENOTDIR;
-  TRY(MayDelete(walker.credentials(), *dir.dentry, *child, /*as_directory=*/false));
-  TRY(dir.dentry->inode()->Unlink(walker.last(), *child->inode()));
-  dir.dentry->DetachChild(walker.last());
+  {
+    MutexLock lock(dir.dentry->dir_mutex());
+    child = TRY(dir.dentry->LookupLocked(walker.last()));
+    if (child->negative()) return Errno::kENOENT;
+    if (walker.trailing_slash())
+      return child->inode()->IsDirectory() ? Errno::kEISDIR : Errno::kENOTDIR;
+    TRY(MayDelete(walker.credentials(), *dir.dentry, *child, /*as_directory=*/false));
+    TRY(dir.dentry->inode()->Unlink(walker.last(), *child->inode()));
+    dir.dentry->DetachChild(walker.last());
+  }
+  NotifySelf(*child->inode(), IN_ATTRIB);  // its link count
+  child = nullptr;                         // what watches the file hears of its end first
+  NotifyEntry(*dir.dentry->inode(), walker.last(), IN_DELETE, /*is_directory=*/false);
   return Ok();
 }
 
@@ -141,12 +151,16 @@ Result<void> Vfs::Rmdir(Caller& c, std::string_view path, const At& at) {
   const Path& dir = walker.at();
   TRY(WantWrite(*dir.mount));
   Ref<Dentry> child;
-  MutexLock lock(dir.dentry->dir_mutex());
-  child = TRY(dir.dentry->LookupLocked(walker.last()));
-  if (child->negative()) return Errno::kENOENT;
-  TRY(MayDelete(walker.credentials(), *dir.dentry, *child, /*as_directory=*/true));
-  TRY(dir.dentry->inode()->Rmdir(walker.last(), *child->inode()));
-  dir.dentry->DetachChild(walker.last());
+  {
+    MutexLock lock(dir.dentry->dir_mutex());
+    child = TRY(dir.dentry->LookupLocked(walker.last()));
+    if (child->negative()) return Errno::kENOENT;
+    TRY(MayDelete(walker.credentials(), *dir.dentry, *child, /*as_directory=*/true));
+    TRY(dir.dentry->inode()->Rmdir(walker.last(), *child->inode()));
+    dir.dentry->DetachChild(walker.last());
+  }
+  child = nullptr;
+  NotifyEntry(*dir.dentry->inode(), walker.last(), IN_DELETE, /*is_directory=*/true);
   return Ok();
 }
 

@@ -1,5 +1,6 @@
 // Extended attributes (xattr(7)): who may see and change which namespace of names.
 #include <linux/capability.h>
+#include <sys/inotify.h>
 #include <sys/stat.h>
 
 #include "kernel/vfs/vfs.h"
@@ -60,14 +61,18 @@ Result<void> Vfs::SetXattr(Caller& c, const Path& path, std::string_view name,
   TRY(WantWrite(*path.mount));
   Inode& inode = *path.dentry->inode();
   TRY(CheckXattr(*c.credentials(), inode, name, /*write=*/true));
-  return inode.SetXattr(name, value, flags);
+  TRY(inode.SetXattr(name, value, flags));
+  Notify(path, IN_ATTRIB);
+  return Ok();
 }
 
 Result<void> Vfs::RemoveXattr(Caller& c, const Path& path, std::string_view name) {
   TRY(WantWrite(*path.mount));
   Inode& inode = *path.dentry->inode();
   TRY(CheckXattr(*c.credentials(), inode, name, /*write=*/true));
-  return inode.RemoveXattr(name);
+  TRY(inode.RemoveXattr(name));
+  Notify(path, IN_ATTRIB);
+  return Ok();
 }
 
 Result<std::vector<std::string>> Vfs::ListXattr(Caller& c, const Path& path) {

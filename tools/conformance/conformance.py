@@ -74,6 +74,7 @@ class Run:
         # What does not pass natively says nothing about the sandbox.
         cases = [c for c, r in native.items() if r.outcome == gtest_run.PASS]
         if not cases or sandbox is None:
+            self.say("%-48s %4d of %4d natively" % (binary, len(cases), len(native)))
             return native, {}
         started = time.monotonic()
         inside = gtest_run.run_binary(sandbox, binary, cases, options.time_limit, options.retries)

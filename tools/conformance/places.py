@@ -4,7 +4,9 @@ Both see the folder of the programs as /mnt, read-only, and an empty /tmp in mem
 namespaces of its own, so that a test leaves no process, mount or file behind.
 """
 
+import json
 import os
+import shutil
 import signal
 import subprocess
 import threading
@@ -68,6 +70,14 @@ class Native:
         _end(process)
 
 
+# All that Linux 6.1 knows: the host's side of the comparison is root, too.
+_CAPABILITIES = ["CAP_" + name for name in """
+    CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE NET_BIND_SERVICE NET_BROADCAST
+    NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO SYS_CHROOT SYS_PTRACE SYS_PACCT SYS_ADMIN SYS_BOOT SYS_NICE
+    SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE AUDIT_WRITE AUDIT_CONTROL SETFCAP MAC_OVERRIDE MAC_ADMIN SYSLOG WAKE_ALARM
+    BLOCK_SUSPEND AUDIT_READ PERFMON BPF CHECKPOINT_RESTORE""".split()]
+
+
 class Sandbox:
     """A sandbox of its own for every run, in a sandboxd that the caller started (harness.Daemon)."""
 
@@ -83,13 +93,25 @@ class Sandbox:
         with self._lock:
             self._count += 1
             name = "conformance-%d" % self._count
-        argv = [self._daemon.programs.sandboxctl, "run", "--id", name, "--platform", self._platform, "--rootfs", self._rootfs,
-                "--mount", self._folder + ":/mnt:ro", "--tmpfs", "/tmp", *self._flags]
-        for key, value in _ENVIRONMENT.items():
-            argv += ["--env", "%s=%s" % (key, value)]
-        process = _start(argv + ["--", "/mnt/" + binary, *gtest_flags(cases)], self._daemon.env)
+        bundle = os.path.join(self._daemon.folder, name)
+        os.mkdir(bundle)
+        with open(os.path.join(bundle, "config.json"), "w", encoding="utf-8") as out:
+            json.dump(self._config(["/mnt/" + binary, *gtest_flags(cases)]), out)
+        process = _start([self._daemon.programs.sandboxctl, "run", "--id", name, "--platform", self._platform, "--bundle", bundle,
+                          *self._flags], self._daemon.env)
         self._names[process.pid] = name
         return process
+
+    def _config(self, arguments):
+        sets = ("bounding", "effective", "permitted", "inheritable")
+        return {
+            "ociVersion": "1.0.2",
+            "root": {"path": self._rootfs},
+            "process": {"args": arguments, "cwd": "/", "env": ["%s=%s" % item for item in _ENVIRONMENT.items()],
+                        "user": {"uid": 0, "gid": 0}, "capabilities": {s: _CAPABILITIES for s in sets}},
+            "mounts": [{"destination": "/mnt", "type": "bind", "source": self._folder, "options": ["bind", "ro"]},
+                       {"destination": "/tmp", "type": "tmpfs", "source": "tmpfs", "options": ["mode=1777"]}],
+        }
 
     def ended(self, process):
         return _words(process.wait())
@@ -100,6 +122,7 @@ class Sandbox:
         name = self._names.pop(process.pid)
         if running:
             self._daemon.ctl("delete", "--force", name)
+        shutil.rmtree(os.path.join(self._daemon.folder, name))
 
 
 def _end(process):
