@@ -55,6 +55,15 @@ Result<MessageQueue::Message> MessageQueue::Receive(int64_t type, size_t max, in
   return taken;
 }
 
+Result<MessageQueue::Message> MessageQueue::Copy(int64_t position, size_t max, int flags) {
+  MutexLock lock(mutex);
+  if (removed) return Errno::kEIDRM;
+  if (position < 0 || static_cast<size_t>(position) >= messages.size()) return Errno::kENOMSG;
+  const Message& found = messages[static_cast<size_t>(position)];
+  if (found.text.size() > max && (flags & MSG_NOERROR) == 0) return Errno::kE2BIG;
+  return Message{found.type, found.text.substr(0, max)};
+}
+
 void MessageQueue::Remove() {
   {
     MutexLock lock(mutex);

@@ -32,6 +32,8 @@ class MessageQueue final : public SysvObject {
   // The first that `type` and the MSG_EXCEPT flag choose. EAGAIN if there is none, E2BIG if it is
   // longer than `max` without MSG_NOERROR; EIDRM.
   Result<Message> Receive(int64_t type, size_t max, int flags, int32_t pid);
+  // MSG_COPY: a copy of the message at `position`. ENOMSG.
+  Result<Message> Copy(int64_t position, size_t max, int flags);
   void Remove();
 };
 

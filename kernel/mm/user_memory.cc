@@ -78,6 +78,9 @@ Result<std::string> UserMemory::ReadCString(UserAddr src, size_t max) const {
   return Errno::kENAMETOOLONG;
 }
 
+// The end of what a program can map (kTaskSize).
+constexpr uint64_t kUserEnd = 0x7fff'ffff'f000;
+
 Result<std::vector<IoVec>> UserMemory::ReadIoVec(UserAddr src, uint64_t count) const {
   if (count > kIovMax) return Errno::kEINVAL;
   auto iov = TRY(ReadArray<IoVec>(src, count));
@@ -86,6 +89,9 @@ Result<std::vector<IoVec>> UserMemory::ReadIoVec(UserAddr src, uint64_t count) c
   uint64_t total = 0;
   for (const IoVec& v : iov) {
     if (v.len > SSIZE_MAX) return Errno::kEINVAL;
+    // All of them are looked at before any is used.
+    auto end = CheckedAdd(v.base, v.len);
+    if (v.len > 0 && (!end || *end > kUserEnd)) return Errno::kEFAULT;
     auto sum = CheckedAdd(total, v.len);
     if (!sum || *sum > SSIZE_MAX) return Errno::kEINVAL;
     total = *sum;

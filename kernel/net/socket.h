@@ -76,7 +76,7 @@ class Socket : public vfs::File {
   // SO_PEERCRED, and SO_PEERGROUPS; ENODATA if the family has no such thing.
   virtual Result<PeerCredentials> peer_credentials() { return Errno::kENODATA; }
 
-  // SO_RCVTIMEO and SO_SNDTIMEO; zero: for ever.
+  // SO_RCVTIMEO and SO_SNDTIMEO; zero: for ever; negative: not at all.
   Nanos receive_timeout() const { return Nanos(receive_timeout_.load(std::memory_order_relaxed)); }
   Nanos send_timeout() const { return Nanos(send_timeout_.load(std::memory_order_relaxed)); }
   bool pass_credentials() const { return option(SO_PASSCRED); }

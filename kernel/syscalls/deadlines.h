@@ -17,6 +17,11 @@ inline wait::Deadline DeadlineInMs(int32_t ms) {
   if (ms < 0) return std::nullopt;
   return DeadlineIn(std::chrono::milliseconds(ms));
 }
+// SO_RCVTIMEO and SO_SNDTIMEO (net::Socket): zero waits for ever, a negative one not at all.
+inline wait::Deadline TimeoutDeadline(Nanos timeout) {
+  if (timeout == Nanos(0)) return std::nullopt;
+  return DeadlineIn(std::max(timeout, Nanos(0)));
+}
 // A relative struct timespec at `addr`; null waits for ever. EINVAL, EFAULT.
 inline Result<wait::Deadline> ReadRelativeTimeout(Task& t, UserAddr addr) {
   if (addr.null()) return wait::Deadline();

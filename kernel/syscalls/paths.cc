@@ -15,6 +15,8 @@ Result<vfs::At> AtOf(Task& t, FdNum dirfd, std::string_view path, Follow follow,
 Result<vfs::Path> ResolveUserPath(Task& t, FdNum dirfd, UserPath path, Follow follow,
                                   int at_flags) {
   std::string name = TRY(t.memory().ReadPath(path));
+  // getname(): before the descriptor is looked at.
+  if (name.empty() && (at_flags & AT_EMPTY_PATH) == 0) return Errno::kENOENT;
   vfs::At at = TRY(AtOf(t, dirfd, name, follow, at_flags));
   return t.kernel().vfs().Resolve(t, name, at);
 }

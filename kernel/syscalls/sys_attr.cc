@@ -133,10 +133,7 @@ Result<void> SysFtruncate(Task& t, FdNum fd, int64_t size) {
   if (!file->inode()->IsRegular() || !file->writable()) return Errno::kEINVAL;
   uint64_t wanted = static_cast<uint64_t>(size);
   uint64_t old = TRY(file->GetAttr()).size;
-  if (wanted > old) {
-    uint64_t more = wanted - old;
-    if (TRY(vfs::LimitWrite(t, static_cast<int64_t>(old), more)) < more) return Errno::kEFBIG;
-  }
+  if (wanted > old) TRY(vfs::LimitSize(t, wanted));
   TRY(file->Truncate(t, wanted));
   vfs::Notify(file->path(), IN_MODIFY);
   return Ok();

@@ -130,8 +130,25 @@ struct OwnerEx {  // struct f_owner_ex
 };
 constexpr int kOwnerThread = 0, kOwnerProcess = 1, kOwnerGroup = 2;  // F_OWNER_*
 
-Result<void> SetOwner(vfs::File& file, OwnerEx owner) {
+// Is there such a thread, process or group? 0 stands for nobody.
+bool OwnerExists(Task& t, OwnerEx owner) {
+  if (owner.pid == 0) return true;
+  const Ref<task::PidNamespace> ns = t.pid_ns();
+  MutexLock lock(t.kernel().tree_mutex());
+  const Tid id(owner.pid);
+  switch (owner.type) {
+    case kOwnerThread:
+      return ns->FindTask(id) != nullptr;
+    case kOwnerProcess:
+      return ns->FindGroup(id) != nullptr;
+    default:
+      return ns->FindProcessGroup(id) != nullptr;
+  }
+}
+
+Result<void> SetOwner(Task& t, vfs::File& file, OwnerEx owner) {
   if (owner.type < kOwnerThread || owner.type > kOwnerGroup) return Errno::kEINVAL;
+  if (!OwnerExists(t, owner)) return Errno::kESRCH;
   vfs::File::AsyncOwner now = file.async_owner();
   now.type = owner.type;
   now.pid = owner.pid;
@@ -148,14 +165,14 @@ Result<uint64_t> OwnerCommand(Task& t, vfs::File& file, int command, uint64_t ar
     case F_SETOWN: {
       int32_t who = static_cast<int32_t>(arg);
       if (who == INT32_MIN) return Errno::kEINVAL;
-      TRY(SetOwner(file, who < 0 ? OwnerEx{kOwnerGroup, -who} : OwnerEx{kOwnerProcess, who}));
+      TRY(SetOwner(t, file, who < 0 ? OwnerEx{kOwnerGroup, -who} : OwnerEx{kOwnerProcess, who}));
       return uint64_t{0};
     }
     case F_GETOWN_EX:
       TRY(t.memory().Write(UserAddr(arg), OwnerEx{owner.type, owner.pid}));
       return uint64_t{0};
     case F_SETOWN_EX:
-      TRY(SetOwner(file, TRY(t.memory().Read<OwnerEx>(UserAddr(arg)))));
+      TRY(SetOwner(t, file, TRY(t.memory().Read<OwnerEx>(UserAddr(arg)))));
       return uint64_t{0};
     case F_GETSIG:
       return static_cast<uint64_t>(owner.signo);

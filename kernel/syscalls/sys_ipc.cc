@@ -97,7 +97,8 @@ Result<uint64_t> SemaphoreInfo(Task& t, int command, UserAddr out) {
   seminfo info = {};
   info.semmni = info.semusz = ipc::SysvTable<SemaphoreSet>::kMaxObjects;
   info.semmns = info.semmnu = info.semmap = 1024000000;
-  info.semmsl = info.semume = ipc::kMaxSemaphores;
+  info.semmsl = ipc::kMaxSemaphores;
+  info.semume = ipc::kMaxSemOperations;
   info.semopm = ipc::kMaxSemOperations;
   info.semvmx = info.semaem = ipc::kMaxSemValue;
   if (command == SEM_INFO) {
@@ -220,10 +221,14 @@ Result<void> SysMsgsnd(Task& t, int32_t id, UserAddr buffer, uint64_t size, int3
 Result<uint64_t> SysMsgrcv(Task& t, int32_t id, UserAddr buffer, uint64_t size, int64_t type,
                            int32_t flags) {
   if (id < 0 || static_cast<int64_t>(size) < 0) return Errno::kEINVAL;
-  if ((flags & MSG_COPY) != 0) return Errno::kENOSYS;  // as without CONFIG_CHECKPOINT_RESTORE
+  const bool copy = (flags & MSG_COPY) != 0;
+  if (copy && ((flags & MSG_EXCEPT) != 0 || (flags & IPC_NOWAIT) == 0)) return Errno::kEINVAL;
   Ref<MessageQueue> queue = TRY(Ipc(t).messages.Find(id));
   TRY(CheckAccess(t, *queue, kReadMode));
-  auto receive = [&] { return queue->Receive(type, size, flags, t.tgid().value); };
+  auto receive = [&] {
+    return copy ? queue->Copy(type, size, flags)
+                : queue->Receive(type, size, flags, t.tgid().value);
+  };
   Result<MessageQueue::Message> r =
       (flags & IPC_NOWAIT) != 0 ? receive() : WaitOn(t, queue->queue, {}, receive);
   if (r.Is(Errno::kEAGAIN)) return Errno::kENOMSG;
@@ -277,9 +282,12 @@ Result<uint64_t> MessageInfo(Task& t, int command, UserAddr out) {
   info.msgmni = ipc::SysvTable<MessageQueue>::kMaxObjects;
   info.msgmax = ipc::kMaxMessage;
   info.msgmnb = ipc::kMaxMessageQueue;
+  info.msgpool = info.msgmni * info.msgmnb / 1024;
+  info.msgmap = info.msgtql = info.msgmnb;
   info.msgssz = 16;
   info.msgseg = 0xffff;
   if (command == MSG_INFO) {
+    info.msgpool = info.msgmap = info.msgtql = 0;
     for (const auto& queue : Ipc(t).messages.List()) {
       MutexLock lock(queue->mutex);
       info.msgpool++;

@@ -29,7 +29,7 @@ Transfer HowOf(vfs::File& file, Direction direction, std::optional<int64_t> at =
   if (auto* socket = vfs::FileAs<net::Socket>(file)) {
     Nanos timeout =
         direction == Direction::kRead ? socket->receive_timeout() : socket->send_timeout();
-    if (timeout != Nanos(0)) how.deadline = DeadlineIn(timeout);
+    how.deadline = TimeoutDeadline(timeout);
   }
   how.at = at;
   how.nonblocking = file.nonblocking();
@@ -51,10 +51,12 @@ Result<Ref<vfs::File>> GetWritable(Task& t, FdNum fd) {
 }
 
 // For calls with an offset: it is checked before the descriptor, seekability before the mode.
-Result<Ref<vfs::File>> GetSeekable(Task& t, FdNum fd, int64_t offset) {
+Result<Ref<vfs::File>> GetSeekable(Task& t, FdNum fd, int64_t offset, uint64_t count = 0) {
   if (offset < 0) return Errno::kEINVAL;
   Ref<vfs::File> file = TRY(t.files().GetForIo(fd));
   if (!file->seekable()) return Errno::kESPIPE;
+  // rw_verify_area: a transfer may not reach beyond the largest offset.
+  if (count > INT64_MAX || !CheckedAdd(offset, static_cast<int64_t>(count))) return Errno::kEINVAL;
   return file;
 }
 
@@ -71,14 +73,14 @@ Result<uint64_t> SysWrite(Task& t, FdNum fd, UserAddr buffer, uint64_t count) {
 }
 
 Result<uint64_t> SysPread64(Task& t, FdNum fd, UserAddr buffer, uint64_t count, int64_t offset) {
-  Ref<vfs::File> file = TRY(GetSeekable(t, fd, offset));
+  Ref<vfs::File> file = TRY(GetSeekable(t, fd, offset, count));
   if (!file->readable()) return Errno::kEBADF;
   mm::UserSink sink(t.memory(), buffer, TRY(CheckCount(count)));
   return ReadFile(t, *file, sink, HowOf(*file, Direction::kRead, offset));
 }
 
 Result<uint64_t> SysPwrite64(Task& t, FdNum fd, UserAddr buffer, uint64_t count, int64_t offset) {
-  Ref<vfs::File> file = TRY(GetSeekable(t, fd, offset));
+  Ref<vfs::File> file = TRY(GetSeekable(t, fd, offset, count));
   if (!file->writable()) return Errno::kEBADF;
   mm::UserSource source(t.memory(), buffer, TRY(CheckCount(count)));
   return WriteFile(t, *file, source, HowOf(*file, Direction::kWrite, offset));

@@ -31,11 +31,6 @@ Result<Ref<Socket>> GetSocket(Task& t, FdNum fd) {
   return Ref<Socket>(socket);
 }
 
-wait::Deadline TimeoutDeadline(Nanos timeout) {
-  if (timeout == Nanos(0)) return std::nullopt;
-  return DeadlineIn(timeout);
-}
-
 // socket(7): a call with SO_RCVTIMEO or SO_SNDTIMEO is not restarted after a handler.
 Errno Interrupted(Errno e, Nanos timeout) {
   return e == Errno::kERESTARTSYS && timeout != Nanos(0) ? Errno::kEINTR : e;

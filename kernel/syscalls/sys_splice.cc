@@ -77,6 +77,12 @@ Result<std::optional<int64_t>> ReadOffset(Task& t, UserAddr addr) {
   return std::optional<int64_t>(TRY(t.memory().Read<int64_t>(addr)));
 }
 
+// rw_verify_area: a transfer may not reach beyond the largest offset.
+Result<void> CheckEnd(int64_t offset, uint64_t count) {
+  if (count > INT64_MAX || !CheckedAdd(offset, static_cast<int64_t>(count))) return Errno::kEINVAL;
+  return Ok();
+}
+
 Result<uint64_t> SysSendfile(Task& t, FdNum out_fd, FdNum in_fd, UserAddr offset_addr,
                              uint64_t count) {
   std::optional<int64_t> offset = TRY(ReadOffset(t, offset_addr));
@@ -89,8 +95,10 @@ Result<uint64_t> SysSendfile(Task& t, FdNum out_fd, FdNum in_fd, UserAddr offset
   if (!in->seekable() || in->inode()->IsDirectory()) return Errno::kEINVAL;
   // sendfile(2): "EINVAL: out_fd has the O_APPEND flag set".
   if ((out->flags() & O_APPEND) != 0) return Errno::kEINVAL;
-  count = std::min<uint64_t>(count, mm::kMaxRwCount);
   int64_t start = offset ? *offset : in->position();
+  TRY(CheckEnd(start, count));
+  if (out->seekable()) TRY(CheckEnd(out->position(), count));
+  count = std::min<uint64_t>(count, mm::kMaxRwCount);
   uint64_t n = TRY(CopyFromFile(t, {*in, offset}, {*out, std::nullopt}, count, false));
   if (offset) TRY(t.memory().Write<int64_t>(offset_addr, start + static_cast<int64_t>(n)));
   return n;
@@ -136,7 +144,15 @@ Result<uint64_t> SpliceFromPipe(Task& t, vfs::File& pipe, Side to, uint64_t coun
         Blocking(t, pipe, kIn, nonblocking || total > 0, {}, [&] { return end.Peek(window); });
     if (!got.ok()) return Settle(total, got.error());
     if (*got == 0) break;
-    Result<size_t> put = to.Write(t, ConstBytes(buffer.get(), *got), nonblocking);
+    const ConstBytes bytes(buffer.get(), *got);
+    vfs::PipeEnd* target = to.file.pipe_end();
+    // Into another pipe goes what fits; only the first byte is waited for.
+    Result<size_t> put =
+        target != nullptr
+            ? Blocking(t, to.file, EPOLLOUT, nonblocking || to.file.nonblocking() || total > 0, {},
+                       [&] { return target->Append(bytes); })
+            : to.Write(t, bytes, nonblocking);
+    if (target != nullptr && put.Is(Errno::kEPIPE)) t.SendSignalToSelf(SIGPIPE);
     if (!put.ok()) return Settle(total, put.error());
     end.Discard(*put);
     total += *put;
@@ -178,6 +194,7 @@ Result<uint64_t> SysSplice(Task& t, FdNum in_fd, UserAddr in_addr, FdNum out_fd,
   UserAddr offset_addr = from_pipe ? out_addr : in_addr;
   if (offset && !(from_pipe ? out : in)->seekable()) return Errno::kEINVAL;
   if (offset && *offset < 0) return Errno::kEINVAL;
+  if (offset) TRY(CheckEnd(*offset, count));
   if ((out->flags() & O_APPEND) != 0 && !to_pipe) return Errno::kEINVAL;
   count = std::min<uint64_t>(count, mm::kMaxRwCount);
   bool nonblocking = (flags & SPLICE_F_NONBLOCK) != 0;

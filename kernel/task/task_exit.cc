@@ -103,7 +103,7 @@ void Task::LeaveTree() {
       group_->reaps_all_ = true;
       std::vector<Ref<ThreadGroup>> children(group_->children_.begin(), group_->children_.end());
       for (const Ref<ThreadGroup>& child : children) {
-        if (child->zombie_) TreeOps::Reap(*child, debris);
+        if (child->zombie_) TreeOps::Reap(*child, TreeOps::Waited::kNo, debris);
       }
       EndNamespace(kernel_, *group_, *pid_ns_, group_->tasks_.size());
     }

@@ -194,16 +194,17 @@ void TreeOps::TellParent(ThreadGroup& group, Debris& debris) {
     }
   }
   if (reap) {
-    Reap(group, debris);
+    Reap(group, Waited::kNo, debris);
   }
   if (parent != nullptr) parent->child_queue_.Notify(EPOLLIN);
 }
 
-void TreeOps::Reap(ThreadGroup& group, Debris& debris) {
+void TreeOps::Reap(ThreadGroup& group, Waited waited, Debris& debris) {
   CHECK(group.zombie_ && !group.reaped_);
   group.reaped_ = true;
   debris.groups.push_back(Ref<ThreadGroup>(&group));
-  if (ThreadGroup* parent = group.parent_) {
+  // getrusage(2), RUSAGE_CHILDREN: "that have terminated and been waited for".
+  if (ThreadGroup* parent = group.parent_; parent != nullptr && waited == Waited::kYes) {
     ThreadGroup::Usage self = group.SelfUsage();
     ThreadGroup::Usage children = group.ChildrenUsage();
     MutexLock lock(parent->usage_mutex_);

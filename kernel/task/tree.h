@@ -40,8 +40,9 @@ struct TreeOps {
   static void EndGroup(ThreadGroup& group, Debris& debris);
   // A zombie's parent learns of it; if nobody wants to know, it is reaped.
   static void TellParent(ThreadGroup& group, Debris& debris);
-  // A zombie leaves the tree.
-  static void Reap(ThreadGroup& group, Debris& debris);
+  // A zombie leaves the tree. What it used counts as its parent's children's if that waited for it.
+  enum class Waited : uint8_t { kNo, kYes };
+  static void Reap(ThreadGroup& group, Waited waited, Debris& debris);
   static ThreadGroup* FindReaper(ThreadGroup& dying);
 
   static PidIds IdsOf(const Task& task);

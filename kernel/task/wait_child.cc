@@ -54,7 +54,7 @@ struct WaitOps {
     ExitStatus s = *child.exit_status();
     int code = s.signo == 0 ? CLD_EXITED : (s.core ? CLD_DUMPED : CLD_KILLED);
     WaitResult r = Describe(child, code, s.signo == 0 ? s.code & 0xff : s.signo, s.ToWaitStatus());
-    if (!Has(WNOWAIT)) TreeOps::Reap(child, debris);
+    if (!Has(WNOWAIT)) TreeOps::Reap(child, TreeOps::Waited::kYes, debris);
     return r;
   }
 
@@ -82,6 +82,8 @@ struct WaitOps {
     for (const Ref<ThreadGroup>& borrowed : task.group().children_) {
       Ref<ThreadGroup> child = borrowed;
       if (!Matches(*child)) continue;
+      // To a call that does not ask for ends, a zombie is nobody.
+      if (child->zombie_ && !Has(WEXITED)) continue;
       any = true;
       // A zombie is found, stops and all, only as one.
       if (auto r = child->zombie_ ? TakeZombie(*child) : TakeStop(*child)) return r;

@@ -12,6 +12,7 @@ class AnonSuperblock final : public Superblock {
  public:
   std::string_view type_name() const override { return "anon_inodefs"; }
   Ref<Inode> RootInode() override;
+  bool is_internal() const override { return true; }
   Result<FsStat> StatFs() override;
   // `mode`: S_IFMT and permissions; a type of 0 is Linux's anonymous inode.
   Ref<Inode> NewInode(uint32_t mode);

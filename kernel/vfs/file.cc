@@ -35,8 +35,16 @@ Result<uint64_t> LimitWrite(Caller& c, int64_t offset, uint64_t count) {
   return std::min(count, room);
 }
 
+Result<void> LimitSize(Caller& c, uint64_t size) {
+  if (size <= c.file_size_limit()) return Ok();
+  c.SendSignalToSelf(SIGXFSZ);
+  return Errno::kEFBIG;
+}
+
 File::File(Path path, int flags) : path_(std::move(path)), flags_(flags & ~kOpenOnlyFlags) {
-  if ((flags & O_PATH) == 0) flags_.fetch_or(kLargeFile, std::memory_order_relaxed);
+  // What open(2) opens is a large file; pipes, sockets and eventfds have no such flag.
+  const bool opened = !path_.dentry || !inode()->superblock().is_internal();
+  if ((flags & O_PATH) == 0 && opened) flags_.fetch_or(kLargeFile, std::memory_order_relaxed);
 }
 
 File::~File() {

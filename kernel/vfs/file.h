@@ -59,6 +59,10 @@ class LastReferenceHook {
 // allows; EFBIG, with SIGXFSZ sent, if none (setrlimit(2)). For WriteAt of file systems.
 Result<uint64_t> LimitWrite(Caller& c, int64_t offset, uint64_t count);
 
+// May a file grow to `size` (truncate(2), fallocate(2))? EFBIG, with SIGXFSZ sent, if RLIMIT_FSIZE
+// says no.
+Result<void> LimitSize(Caller& c, uint64_t size);
+
 class File : public RefCounted {
  public:
   const Path& path() const { return path_; }

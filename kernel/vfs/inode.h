@@ -166,6 +166,8 @@ class Superblock : public RefCounted {
   void RemoveMount();
   virtual std::string_view type_name() const = 0;  // "tmpfs"
   virtual Ref<Inode> RootInode() = 0;
+  // The file system of what has no path: pipes, sockets, eventfds.
+  virtual bool is_internal() const { return false; }
   virtual Result<FsStat> StatFs() = 0;
   virtual Result<void> Sync() { return Ok(); }
   // Options of this instance as /proc/mounts shows them after the mount's own:

@@ -1,5 +1,6 @@
 // Attributes of what is already resolved: stat, chmod, chown, truncate, utimens, access, statfs.
 #include <linux/capability.h>
+#include <linux/magic.h>
 #include <sys/inotify.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -71,12 +72,7 @@ Result<void> Vfs::Truncate(Caller& c, const Path& path, int64_t size) {
   creds::CredRef creds = c.credentials();
   TRY(inode.CheckPermission(*creds, kMayWrite));
   Attr attr = TRY(inode.GetAttr());
-  if (static_cast<uint64_t>(size) > attr.size) {
-    uint64_t more = static_cast<uint64_t>(size) - attr.size;
-    if (TRY(LimitWrite(c, static_cast<int64_t>(attr.size), more)) < more) {
-      return Errno::kEFBIG;
-    }
-  }
+  if (static_cast<uint64_t>(size) > attr.size) TRY(LimitSize(c, static_cast<uint64_t>(size)));
   SetAttr set;
   set.size = static_cast<uint64_t>(size);
   uint32_t mode = ModeAfterWrite(*creds, attr.mode);
@@ -119,6 +115,10 @@ Result<void> Vfs::Access(Caller&, const Path& path, int mask, const creds::Crede
 
 Result<FsStat> Vfs::StatFs(const Path& path) {
   FsStat s = TRY(path.mount->superblock()->StatFs());
+  // Linux keeps pipes and sockets in file systems of their own.
+  const uint32_t type = path.dentry->inode()->type();
+  if (path.mount->superblock()->is_internal() && type == S_IFIFO) s.type = PIPEFS_MAGIC;
+  if (path.mount->superblock()->is_internal() && type == S_IFSOCK) s.type = SOCKFS_MAGIC;
   if (s.fsid == 0) s.fsid = path.mount->superblock()->device().Encode();
   return s;
 }

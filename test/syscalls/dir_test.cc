@@ -1,6 +1,7 @@
 // mkdir(2), rmdir(2), unlink(2), link(2), symlink(2), mknod(2), getdents(2), getcwd(2), chdir(2),
 // chroot(2).
 #include <dirent.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
@@ -252,6 +253,41 @@ TEST(ChrootTest, IsTheRootForWalks) {
                            return access("/proc", F_OK) == -1 && errno == ENOENT ? 0 : 5;
                          }),
                          0));
+}
+
+TEST(DirTest, GetdentsStopsAtMemoryThatIsNotThere) {
+  TempDir dir;
+  dir.Put("a-file-with-a-rather-long-name");
+  dir.Put("another-file-with-a-rather-long-name");
+  Fd fd(open(dir.path().c_str(), O_RDONLY));
+  const size_t page = PageSize();
+  auto* memory = static_cast<char*>(
+      mmap(nullptr, 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  ASSERT_NE(memory, MAP_FAILED);
+  ASSERT_EQ(mprotect(memory + page, page, PROT_NONE), 0);
+  char* buffer = memory + page - 100;
+  int entries = 0;
+  for (;;) {
+    long n = syscall(SYS_getdents64, fd.get(), buffer, 1000);
+    ASSERT_GE(n, 0) << strerror(errno);
+    if (n == 0) break;
+    ASSERT_LE(n, 100);
+    for (long at = 0; at < n; entries++) {
+      uint16_t length;
+      memcpy(&length, buffer + at + 16, sizeof(length));
+      at += length;
+    }
+  }
+  EXPECT_EQ(entries, 4);
+  EXPECT_ERRNO(EFAULT, (lseek(fd.get(), 0, SEEK_SET),
+                        syscall(SYS_getdents64, fd.get(), memory + page, 1000)));
+  EXPECT_ERRNO(EINVAL, syscall(SYS_getdents64, fd.get(), buffer, 0x80000000));
+  munmap(memory, 2 * page);
+}
+
+TEST(DirTest, EmptyPathComesBeforeABadDescriptor) {
+  EXPECT_ERRNO(ENOENT, fchmodat(-1, "", 0444, 0));
+  EXPECT_ERRNO(EBADF, fchmodat(-1, "x", 0444, 0));
 }
 
 }  // namespace

@@ -212,5 +212,15 @@ TEST(FlockTest, GoesWithTheLastDescriptor) {
   EXPECT_EQ(flock(b.get(), LOCK_EX | LOCK_NB), 0);
 }
 
+TEST(FcntlTest, OwnerMustExist) {
+  TempFile file;
+  Fd fd = file.Open(O_RDWR);
+  EXPECT_ERRNO(ESRCH, fcntl(fd.get(), F_SETOWN, 12345678));
+  EXPECT_ERRNO(ESRCH, fcntl(fd.get(), F_SETOWN, -12345678));
+  EXPECT_EQ(fcntl(fd.get(), F_SETOWN, getpid()), 0);
+  EXPECT_EQ(fcntl(fd.get(), F_GETOWN), getpid());
+  EXPECT_EQ(fcntl(fd.get(), F_SETOWN, 0), 0);
+}
+
 }  // namespace
 }  // namespace sandboxd::test

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <sys/time.h>
 #include <sys/uio.h>
+#include <sys/vfs.h>
 
 #include <thread>
 
@@ -242,6 +243,29 @@ TEST(CopyFileRangeTest, CopiesWithinTheRules) {
   Fd folder(open("/tmp", O_RDONLY));
   EXPECT_ERRNO(EISDIR, copy_file_range(folder.get(), nullptr, out.get(), nullptr, 1, 0));
   EXPECT_ERRNO(EBADF, copy_file_range(in.get(), nullptr, from.Open(O_RDONLY).get(), nullptr, 1, 0));
+}
+
+TEST(PipeTest, HasNoFlagsAndAFileSystemOfItsOwn) {
+  int fds[2];
+  ASSERT_EQ(pipe(fds), 0);
+  Fd in(fds[0]), out(fds[1]);
+  EXPECT_EQ(fcntl(in.get(), F_GETFL), O_RDONLY);
+  EXPECT_EQ(fcntl(out.get(), F_GETFL), O_WRONLY);
+  struct statfs st;
+  ASSERT_EQ(fstatfs(in.get(), &st), 0);
+  EXPECT_EQ(st.f_type, 0x50495045);
+}
+
+TEST(PipeTest, SpliceIntoAFullPipeMovesWhatFits) {
+  int a[2], b[2];
+  ASSERT_EQ(pipe(a), 0);
+  ASSERT_EQ(pipe(b), 0);
+  Fd from(a[0]), from_end(a[1]), to_end(b[0]), to(b[1]);
+  const int page = static_cast<int>(PageSize());
+  ASSERT_EQ(fcntl(to.get(), F_SETPIPE_SZ, page), page);
+  std::string text(static_cast<size_t>(2 * page), 'x');
+  ASSERT_EQ(write(from_end.get(), text.data(), text.size()), 2 * page);
+  EXPECT_EQ(splice(from.get(), nullptr, to.get(), nullptr, text.size(), 0), page);
 }
 
 }  // namespace

@@ -176,5 +176,21 @@ TEST(ReadWriteTest, LargeFilesKeepEveryByte) {
   EXPECT_EQ(fdatasync(fd.get()), 0);
 }
 
+TEST(ReadWriteTest, NothingReachesBeyondTheLargestOffset) {
+  TempFile file("text");
+  Fd fd = file.Open(O_RDWR);
+  char c[2];
+  EXPECT_ERRNO(EINVAL, pread(fd.get(), c, 2, INT64_MAX));
+  EXPECT_ERRNO(EINVAL, pwrite(fd.get(), c, 2, INT64_MAX));
+}
+
+TEST(ReadWriteTest, VectorsAreCheckedBeforeAnythingMoves) {
+  TempFile file("text");
+  Fd fd = file.Open(O_RDONLY);
+  char c[4];
+  iovec iov[2] = {{c, 2}, {reinterpret_cast<void*>(uint64_t{1} << 63), 1}};
+  EXPECT_ERRNO(EFAULT, readv(fd.get(), iov, 2));
+}
+
 }  // namespace
 }  // namespace sandboxd::test

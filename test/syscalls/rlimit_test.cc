@@ -138,5 +138,27 @@ TEST(SchedTest, PoliciesAreChecked) {
   EXPECT_EQ(sched_getscheduler(0), SCHED_OTHER);
 }
 
+TEST(RlimitTest, GrowingAFileBeyondItsLimitIsSigxfsz) {
+  TempFile file;
+  int status = InChild([&] {
+    signal(SIGXFSZ, SIG_IGN);
+    rlimit limit = {1024, 1024};
+    if (setrlimit(RLIMIT_FSIZE, &limit) != 0) return 1;
+    if (truncate(file.path(), 1024) != 0) return 2;
+    if (truncate(file.path(), 1025) == 0 || errno != EFBIG) return 3;
+    Fd fd = file.Open(O_RDWR);
+    if (ftruncate(fd.get(), 4096) == 0 || errno != EFBIG) return 4;
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGXFSZ);
+    signal(SIGXFSZ, SIG_DFL);
+    sigprocmask(SIG_BLOCK, &set, nullptr);
+    if (truncate(file.path(), 4096) == 0 || errno != EFBIG) return 5;
+    timespec none = {};
+    return sigtimedwait(&set, nullptr, &none) == SIGXFSZ ? 0 : 6;
+  });
+  EXPECT_EQ(status, 0);
+}
+
 }  // namespace
 }  // namespace sandboxd::test

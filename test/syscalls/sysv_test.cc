@@ -192,5 +192,23 @@ TEST_F(SysvTest, ASegmentIsWrittenByWhoeverMaps) {
   EXPECT_EQ(shmdt(p), 0);
 }
 
+TEST_F(SysvTest, CopiesLeaveTheQueueAsItIs) {
+  msg_ = msgget(IPC_PRIVATE, 0600);
+  for (long type : {3, 1}) {
+    Message m = {type, "text"};
+    ASSERT_EQ(msgsnd(msg_, &m, 5, 0), 0);
+  }
+  Message m;
+  ssize_t n = msgrcv(msg_, &m, sizeof(m.text), 1, MSG_COPY | IPC_NOWAIT);
+  if (n < 0 && errno == ENOSYS) GTEST_SKIP() << "a kernel without CONFIG_CHECKPOINT_RESTORE";
+  EXPECT_EQ(n, 5);
+  EXPECT_EQ(m.type, 1);
+  EXPECT_ERRNO(ENOMSG, msgrcv(msg_, &m, sizeof(m.text), 2, MSG_COPY | IPC_NOWAIT));
+  EXPECT_ERRNO(E2BIG, msgrcv(msg_, &m, 1, 0, MSG_COPY | IPC_NOWAIT));
+  EXPECT_ERRNO(EINVAL, msgrcv(msg_, &m, sizeof(m.text), 0, MSG_COPY));
+  EXPECT_EQ(msgrcv(msg_, &m, sizeof(m.text), 0, 0), 5);
+  EXPECT_EQ(m.type, 3);
+}
+
 }  // namespace
 }  // namespace sandboxd::test

@@ -356,5 +356,66 @@ TEST(UnixSocketTest, SeveralMessagesInOneCall) {
   EXPECT_STREQ(text[1], "two");
 }
 
+TEST(UnixSocketTest, TimeoutsHoldForReadAndWriteToo) {
+  Pair p(SOCK_STREAM);
+  timeval tv = {0, 1000};
+  ASSERT_EQ(setsockopt(p.a.get(), SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv)), 0);
+  ASSERT_EQ(setsockopt(p.a.get(), SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof(tv)), 0);
+  char c;
+  EXPECT_ERRNO(EAGAIN, read(p.a.get(), &c, 1));
+  std::vector<char> chunk(1 << 16);
+  ssize_t n;
+  do n = write(p.a.get(), chunk.data(), chunk.size());
+  while (n == static_cast<ssize_t>(chunk.size()));
+  EXPECT_ERRNO(EAGAIN, n > 0 ? write(p.a.get(), chunk.data(), chunk.size()) : n);
+}
+
+TEST(UnixSocketTest, NegativeTimeoutDoesNotWait) {
+  Pair p(SOCK_STREAM);
+  timeval tv = {-1, 0};
+  ASSERT_EQ(setsockopt(p.a.get(), SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv)), 0);
+  char c;
+  EXPECT_ERRNO(EAGAIN, read(p.a.get(), &c, 1));
+  EXPECT_ERRNO(EAGAIN, recv(p.a.get(), &c, 1, 0));
+  socklen_t length = sizeof(tv);
+  ASSERT_EQ(getsockopt(p.a.get(), SOL_SOCKET, SO_RCVTIMEO, &tv, &length), 0);
+  EXPECT_EQ(tv.tv_sec, 0);
+}
+
+TEST(UnixSocketTest, NobodyIsNamedForWhatWasSentBeforePasscred) {
+  Pair p(SOCK_STREAM);
+  ASSERT_EQ(send(p.a.get(), "early", 5, 0), 5);
+  int on = 1;
+  ASSERT_EQ(setsockopt(p.b.get(), SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)), 0);
+  ASSERT_EQ(send(p.a.get(), "late", 4, 0), 4);
+  // The two are not joined: they have different senders.
+  Message m = ReceiveMessage(p.b.get());
+  EXPECT_EQ(m.text, "early");
+  ASSERT_TRUE(m.has_credentials);
+  EXPECT_EQ(m.credentials.pid, 0);
+  EXPECT_EQ(m.credentials.uid, 65534u);
+  m = ReceiveMessage(p.b.get());
+  EXPECT_EQ(m.text, "late");
+  EXPECT_EQ(m.credentials.pid, getpid());
+}
+
+TEST(UnixSocketTest, EmptyReceiveWaitsForSomething) {
+  Pair p(SOCK_STREAM);
+  char c;
+  EXPECT_ERRNO(EAGAIN, recv(p.a.get(), &c, 0, MSG_DONTWAIT));
+  EXPECT_EQ(read(p.a.get(), &c, 0), 0);
+  ASSERT_EQ(send(p.b.get(), "x", 1, 0), 1);
+  EXPECT_EQ(recv(p.a.get(), &c, 0, MSG_DONTWAIT), 0);
+  EXPECT_EQ(Receive(p.a.get()), "x");
+}
+
+TEST(UnixSocketTest, OptionsOfOtherLevelsAreNotSupported) {
+  Pair p(SOCK_STREAM);
+  int value = 0;
+  socklen_t length = sizeof(value);
+  EXPECT_ERRNO(EOPNOTSUPP, getsockopt(p.a.get(), 263, 3, &value, &length));
+  EXPECT_ERRNO(EOPNOTSUPP, setsockopt(p.a.get(), 263, 3, &value, length));
+}
+
 }  // namespace
 }  // namespace sandboxd::test

@@ -236,5 +236,13 @@ TEST(WaitTest, AHandlerWithRestartDoesNot) {
   EXPECT_GE(handled, 1);
 }
 
+TEST(WaitTest, ZombiesAreNobodyToACallThatDoesNotAskForEnds) {
+  pid_t pid = Child([] { return 3; });
+  siginfo_t info;
+  ASSERT_EQ(waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED | WNOWAIT), 0);
+  EXPECT_ERRNO(ECHILD, waitid(P_PID, static_cast<id_t>(pid), &info, WSTOPPED));
+  EXPECT_EQ(waitpid(pid, nullptr, 0), pid);
+}
+
 }  // namespace
 }  // namespace sandboxd::test

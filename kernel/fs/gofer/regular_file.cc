@@ -165,10 +165,7 @@ Result<void> RegularFile::Allocate(vfs::Caller& c, int mode, int64_t offset, int
   if ((mode & FALLOC_FL_KEEP_SIZE) == 0) {
     int64_t size = TRY(SizeOf(host_->fd()));
     int64_t end = offset + length;  // the caller has checked that it does not overflow
-    if (end > size) {
-      uint64_t more = static_cast<uint64_t>(end - size);
-      if (TRY(vfs::LimitWrite(c, size, more)) < more) return Errno::kEFBIG;
-    }
+    if (end > size) TRY(vfs::LimitSize(c, static_cast<uint64_t>(end)));
   }
   {
     MutexLock lock(inode_->write_mutex());

@@ -215,7 +215,7 @@ Result<void> TmpfsRegular::Allocate(vfs::Caller& c, int mode, int64_t offset, in
   } else {
     if (start + n > data_.size() && (mode & FALLOC_FL_KEEP_SIZE) == 0) {
       if ((seals_ & F_SEAL_GROW) != 0) return Errno::kEPERM;
-      if (TRY(vfs::LimitWrite(c, offset, n)) < n) return Errno::kEFBIG;
+      TRY(vfs::LimitSize(c, start + n));
     }
     TRY(data_.Allocate(start, n, (mode & FALLOC_FL_KEEP_SIZE) != 0));
   }
