@@ -55,15 +55,22 @@ Result<void> GuestTables::Init() {
   return MapVdso();
 }
 
-void GuestTables::CopyFrom(const GuestTables& other) {
+void GuestTables::CopyFrom(const GuestTables& other,
+                           const std::function<bool(uint64_t start)>& keep) {
   auto copy = [&](uint64_t offset, uint64_t size) {
     std::memcpy(memory_ + offset, other.memory_ + offset, size);
   };
   const auto& slots =
       *reinterpret_cast<const stub::SlotList*>(other.memory_ + stub::kSlotListOffset);
   copy(0, stub::kSlotListOffset);
-  copy(stub::kSlotListOffset,
-       offsetof(stub::SlotList, slots) + slots.count * sizeof(slots.slots[0]));
+  list().count = 0;
+  for (uint32_t i = 0; i < slots.count; i++) {
+    const kvm_userspace_memory_region& from = slots.slots[i];
+    if (from.userspace_addr < kApplicationEnd.value && !keep(from.userspace_addr)) continue;
+    kvm_userspace_memory_region& to = list().slots[list().count];
+    to = from;
+    to.slot = list().count++;
+  }
   copy(stub::kFreePages, other.next_page_ - stub::kFreePages);
   next_page_ = other.next_page_;
   next_system_table_ = other.next_system_table_;

@@ -12,6 +12,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 
 #include "platform/base/result.h"
 #include "platform/base/types.h"
@@ -30,8 +31,9 @@ class GuestTables {
   // The system's part, and the vdso.
   static constexpr uint64_t kSetSpan = uint64_t{4} << 20;
   Result<void> Init();
-  // Makes this a copy of `other`, instead of Init().
-  void CopyFrom(const GuestTables& other);
+  // Makes this a copy of `other`, instead of Init(), but for those memory slots that hold windows
+  // of the application's memory, in which nothing is mapped, and which `keep` doesn't want.
+  void CopyFrom(const GuestTables& other, const std::function<bool(uint64_t start)>& keep);
   // The page that a thread's processor needs.
   Result<void> AddThread(uint64_t slot);
 

@@ -98,13 +98,15 @@ TEST_F(GuestTablesTest, RoomGrowsBySlotsOfTheMachine) {
 TEST_F(GuestTablesTest, ACopyIsTheSameAndGrowsByItself) {
   constexpr uint64_t kAt = 0x5555'0000'0000;
   ASSERT_TRUE(tables_.Set(Pages(kAt, 2), kWindowsPhysical, kRx).ok());
+  ASSERT_TRUE(tables_.AddMemorySlot(kWindowsPhysical + kWindowSize, 0, kWindowSize).ok());
   ASSERT_TRUE(tables_.AddMemorySlot(kWindowsPhysical, kAt, kWindowSize).ok());
   Memory memory;
   GuestTables copy(memory.bytes(), layout_);
-  copy.CopyFrom(tables_);
+  copy.CopyFrom(tables_, [](uint64_t start) { return start == kAt; });
   EXPECT_TRUE(copy.Allows(UserAddr(kAt), PROT_EXEC));
   const auto& list = *reinterpret_cast<stub::SlotList*>(memory.bytes() + stub::kSlotListOffset);
-  ASSERT_EQ(list.count, slots().count);
+  ASSERT_EQ(list.count, slots().count - 1);
+  for (uint32_t i = 0; i < list.count; i++) EXPECT_EQ(list.slots[i].slot, i);
   EXPECT_EQ(list.slots[list.count - 1].userspace_addr, kAt);
   copy.Clear(Pages(kAt, 1));
   ASSERT_TRUE(copy.Set(Pages(kAt * 2 / 3, 1), kWindowsPhysical, kRw).ok());

@@ -24,6 +24,12 @@ static_assert(kFillSpan <= GuestTables::kSetSpan && kWindowSize % kFillSpan == 0
 // touched.
 constexpr uint64_t kEagerSize = kFillSpan;
 
+// Memory slots that aren't windows, at most.
+constexpr uint64_t kOtherSlots = SANDBOXD_STUB_TABLES_SIZE / kTablesChunk + 16;
+// A copy begins with the windows in use and all page tables if they are this few; each is a memory
+// slot to be made. Otherwise it begins with none, and gets them as it needs them.
+constexpr size_t kWindowsToCopy = 24;
+
 bool Permits(int prot, int access) {
   if ((access & PROT_WRITE) != 0) return (prot & PROT_WRITE) != 0;
   if ((access & PROT_EXEC) != 0) return (prot & PROT_EXEC) != 0;
@@ -63,16 +69,17 @@ Result<void> KvmAddressSpace::AddSlotToMachine(Context& by, uint64_t description
 // Gives the machine the window around `address` if it doesn't have it.
 Result<uint64_t> KvmAddressSpace::PhysicalOf(Context& by, uint64_t address) {
   const uint64_t window = address / kWindowSize;
-  auto it = windows_.find(window);
-  if (it == windows_.end()) {
-    const uint64_t physical = kWindowsPhysical + windows_.size() * kWindowSize;
+  auto it = windows_.physical.find(window);
+  if (it == windows_.physical.end()) {
+    const uint64_t physical = kWindowsPhysical + windows_.ever * kWindowSize;
     if (physical + kWindowSize > limits_.physical_end) return Errno::kENOMEM;
-    if (windows_.size() + 32 > limits_.memory_slots) return Errno::kENOMEM;
+    if (windows_.physical.size() + kOtherSlots > limits_.memory_slots) return Errno::kENOMEM;
     const uint64_t start = window * kWindowSize;
     const uint64_t size = std::min(kWindowSize, kApplicationEnd.value - start);
     const uint64_t description = TRY(tables_->AddMemorySlot(physical, start, size));
     TRY(AddSlotToMachine(by, description));
-    it = windows_.emplace(window, physical).first;
+    it = windows_.physical.emplace(window, physical).first;
+    windows_.ever++;
   }
   return it->second + address % kWindowSize;
 }
@@ -163,7 +170,22 @@ Result<SharedSlots> KvmAddressSpace::MakeSlotsForCopy(uint64_t slot) {
   tables_mutex_.AssertHeld();
   SharedSlots slots = TRY(SharedSlots::Create(SANDBOXD_STUB_TABLES_SIZE));
   tables_for_copy_ = std::make_unique<GuestTables>(slots.extra(), layout());
-  tables_for_copy_->CopyFrom(*tables_);
+  windows_for_copy_ = {};
+  for (const auto& [window, physical] : windows_.physical) {
+    const UserAddr start(window * kWindowSize);
+    bool used = false;
+    ranges_.ForEach({start, start + kWindowSize}, [&](const RangeMap::Area&) { used = true; });
+    if (used) windows_for_copy_.physical.emplace(window, physical);
+  }
+  if (windows_for_copy_.physical.size() <= kWindowsToCopy) {
+    windows_for_copy_.ever = windows_.ever;
+    tables_for_copy_->CopyFrom(*tables_, [&](uint64_t start) {
+      return windows_for_copy_.physical.contains(start / kWindowSize);
+    });
+  } else {
+    windows_for_copy_ = {};
+    TRY(tables_for_copy_->Init());
+  }
   TRY(tables_for_copy_->AddThread(slot));
   return slots;
 }
@@ -171,7 +193,8 @@ Result<SharedSlots> KvmAddressSpace::MakeSlotsForCopy(uint64_t slot) {
 Ref<AddressSpace> KvmAddressSpace::MakeCopy(pid_t leader, uint64_t slot, SharedSlots slots) {
   tables_mutex_.AssertHeld();
   return Ref<AddressSpace>(MakeRef<KvmAddressSpace>(
-      leader, slot, Parts{std::move(slots), std::move(tables_for_copy_), ranges_, windows_},
+      leader, slot,
+      Parts{std::move(slots), std::move(tables_for_copy_), ranges_, std::move(windows_for_copy_)},
       layout(), graveyard(), limits_));
 }
 

@@ -21,8 +21,11 @@ struct MachineLimits {
 
 class KvmAddressSpace final : public systrap::SystrapAddressSpace {
  public:
-  // Guest-physical address by window of the application's memory.
-  using Windows = std::unordered_map<uint64_t, uint64_t>;
+  // Windows of the application's memory that the machine has.
+  struct Windows {
+    std::unordered_map<uint64_t, uint64_t> physical;  // guest-physical address by window
+    uint64_t ever = 0;                                // how many there have been
+  };
   // What an address space is made of, before its stub exists.
   struct Parts {
     systrap::SharedSlots slots;
@@ -68,7 +71,9 @@ class KvmAddressSpace final : public systrap::SystrapAddressSpace {
   std::unique_ptr<GuestTables> tables_ GUARDED_BY(tables_mutex_);
   RangeMap ranges_ GUARDED_BY(tables_mutex_);
   Windows windows_ GUARDED_BY(tables_mutex_);
+  // While a copy is under way.
   std::unique_ptr<GuestTables> tables_for_copy_ GUARDED_BY(tables_mutex_);
+  Windows windows_for_copy_ GUARDED_BY(tables_mutex_);
 };
 
 }  // namespace sandboxd::platform::kvm

@@ -103,6 +103,34 @@ TEST_F(KvmPlatformTest, AForkRunsOnWithoutFaults) {
   EXPECT_EQ(static_cast<KvmContext&>(*context).exits(), 1u);
 }
 
+// A process that has used memory all over the place, and one that does.
+TEST_F(KvmPlatformTest, AForkOfAScatteredSpaceRunsOn) {
+  LoadCode(kTouch);
+  constexpr uint64_t kSpaces = 40, kApart = uint64_t{1} << 30;
+  auto at = [](uint64_t i) { return kData + i * kApart; };
+  for (uint64_t i = 0; i < kSpaces; i++) {
+    ASSERT_TRUE(space_->Map(*context_, Pages(at(i), 2), kRw, {}).ok());
+  }
+  for (uint64_t left : {kSpaces, uint64_t{3}}) {
+    for (uint64_t i = left; i < kSpaces; i++) {
+      ASSERT_TRUE(space_->Unmap(*context_, Pages(at(i), 2)).ok());
+    }
+    auto child = MUST(space_->Fork(*context_));
+    auto context = MUST(child->NewContext());
+    for (uint64_t i = 0; i < kSpaces; i++) {
+      arch::Registers regs = regs_;
+      regs.rdi = at(i).value;
+      regs.rbx = 2;
+      const Stop stop = context->Switch(regs, StepMode::kRun);
+      ASSERT_EQ(stop.kind, i < left ? Stop::Kind::kSyscall : Stop::Kind::kFault) << i;
+      if (i >= left) {
+        ASSERT_TRUE(child->Map(*context, Pages(at(i), 2), kRw, {}).ok());
+        ASSERT_EQ(context->Switch(regs, StepMode::kRun).kind, Stop::Kind::kSyscall);
+      }
+    }
+  }
+}
+
 // What one thread maps, protects and unmaps beside it, another that computes doesn't notice; and a
 // page that comes and goes is there or not, and nothing else.
 GUEST_CODE(Watch, "1: incl (%rbx)\n mov (%rdi), %eax\n test %eax, %eax\n jz 1b\n syscall");
