@@ -66,6 +66,10 @@ class Context {
   // The state that execve(2) gives.
   virtual Result<void> ResetFpState() = 0;
 
+  // With `on`, every call makes Switch return, since somebody looks at them (a filter, a tracer);
+  // without, a platform may answer by itself those whose result it knows.
+  virtual void ShowEveryCall(bool on) { static_cast<void>(on); }
+
   // Copies between our memory and the application's. The number of bytes copied before the first
   // byte that can't be: the application's own protections decide (a write to a read-only page
   // fails). The fast path of the platform; address_space().CopyIn works from any thread.

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "kernel/mm/mappable.h"
@@ -107,6 +108,11 @@ class MemoryManager final : public RefCounted, private platform::RoomKeeper {
   // our own map.
   int FaultCode(UserAddr addr) const;
 
+  // Bytes inside one page, whatever its protection: for debuggers (ptrace(2)). What is private can
+  // be written though the application may not; false if that can't be had.
+  bool ForceRead(platform::Context& by, UserAddr from, Bytes to);
+  bool ForceWrite(platform::Context& by, UserAddr to, ConstBytes from);
+
   struct Usage {
     uint64_t total_bytes = 0, data_bytes = 0, stack_bytes = 0, exec_bytes = 0, locked_bytes = 0,
              peak_bytes = 0;
@@ -169,6 +175,9 @@ class MemoryManager final : public RefCounted, private platform::RoomKeeper {
   Result<void> AdvisePiece(platform::Context& by, const Vma& vma, AddrRange part, int advice)
       REQUIRES(mutex_);
   void SetLocked(AddrRange range, bool locked) REQUIRES(mutex_);
+  // Runs `access` while the page of `at` has the protection `more` besides its own.
+  bool WithProtection(platform::Context& by, UserAddr at, int more,
+                      const std::function<bool()>& access);
 
   const Ref<platform::AddressSpace> as_;
   const uint64_t id_;

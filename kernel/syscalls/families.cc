@@ -10,6 +10,8 @@ constexpr RowsFunction kFamilies[] = {
     WaitRows,
     SystemRows,
     PrctlRows,
+    PtraceRows,
+    SeccompRows,
     PipeRows,
     TimerRows,
     ReadWriteRows,

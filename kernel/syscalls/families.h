@@ -29,6 +29,8 @@ std::span<const Row> ExecRows();
 std::span<const Row> WaitRows();
 std::span<const Row> PrctlRows();
 std::span<const Row> CredsRows();
+std::span<const Row> PtraceRows();
+std::span<const Row> SeccompRows();
 std::span<const Row> SignalRows();
 std::span<const Row> TimeRows();
 std::span<const Row> TimerRows();

@@ -2,10 +2,13 @@
 #include <asm/prctl.h>
 #include <linux/capability.h>
 #include <linux/prctl.h>
+#include <linux/seccomp.h>
 #include <linux/securebits.h>
 
 #include "kernel/mm/memory_manager.h"
 #include "kernel/syscalls/families.h"
+#include "kernel/syscalls/seccomp_calls.h"
+#include "kernel/task/seccomp.h"
 
 namespace sandboxd::syscalls {
 namespace {
@@ -147,6 +150,13 @@ std::optional<Result<uint64_t>> CredentialsOption(Task& t, int32_t option, uint6
   }
 }
 
+Result<uint64_t> SetSeccomp(Task& t, uint64_t mode, UserAddr filter) {
+  if (mode == SECCOMP_MODE_FILTER) return InstallFilter(t, 0, filter);
+  if (mode != SECCOMP_MODE_STRICT) return Errno::kEINVAL;
+  TRY(task::SetSeccompStrict(t));
+  return uint64_t{0};
+}
+
 Result<uint64_t> SysPrctl(Task& t, int32_t option, uint64_t a2, uint64_t a3, uint64_t a4,
                           uint64_t a5) {
   if (auto r = CredentialsOption(t, option, a2, a3, a4, a5)) return *r;
@@ -182,8 +192,11 @@ Result<uint64_t> SysPrctl(Task& t, int32_t option, uint64_t a2, uint64_t a3, uin
       TRY(t.memory().Write(UserAddr(a2), t.clear_child_tid.value));
       return uint64_t{0};
     case PR_GET_TIMING:
+      return uint64_t{0};  // PR_TIMING_STATISTICAL
     case PR_GET_SECCOMP:
-      return uint64_t{0};  // PR_TIMING_STATISTICAL; no seccomp filter
+      return static_cast<uint64_t>(t.seccomp_mode());
+    case PR_SET_SECCOMP:
+      return SetSeccomp(t, a2, UserAddr(a3));
     case PR_SET_TIMING:
       return a2 == PR_TIMING_STATISTICAL ? Result<uint64_t>(uint64_t{0}) : Errno::kEINVAL;
     case PR_GET_TSC:
@@ -224,9 +237,10 @@ Result<void> SysArchPrctl(Task& t, int32_t code, uint64_t addr) {
 }
 
 constexpr Row kRows[] = {
-    Partial<SysPrctl>(SYS_prctl, "prctl",
-                      "names, death signal, dumpable, subreaper, capabilities, no_new_privs, timer "
-                      "slack; EINVAL for what a kernel without the feature refuses"),
+    Partial<SysPrctl>(
+        SYS_prctl, "prctl",
+        "names, death signal, dumpable, subreaper, capabilities, no_new_privs, seccomp, timer "
+        "slack; EINVAL for what a kernel without the feature refuses"),
     Partial<SysArchPrctl>(SYS_arch_prctl, "arch_prctl", "FS and GS bases"),
 };
 

@@ -50,6 +50,7 @@ struct ProcessRequest {
   Ref<PidNamespace> pid_ns;  // joins it; it has no init yet for the first process
   std::vector<std::pair<int, rlimit64>> rlimits;
   bool no_new_privs = false;
+  Ref<seccomp::Filter> seccomp;  // that it starts with; null: none
   int oom_score_adj = 0;
   // A new session whose controlling terminal is this pts::Terminal (opaque here); null: a new
   // session without one.

@@ -5,6 +5,7 @@
 #include "kernel/loader/loader.h"
 #include "kernel/task/clone.h"
 #include "kernel/task/exec.h"
+#include "kernel/task/seccomp.h"
 #include "kernel/task/tree.h"
 #include "kernel/vfs/mount.h"
 #include "platform/base/check.h"
@@ -159,6 +160,7 @@ struct ProcessOps {
     task->uts_ns_ = request.uts;
     task->no_new_privs = request.no_new_privs;
     task->set_comm(request.filename);
+    if (request.seccomp != nullptr) StartWithSeccompFilter(*task, request.seccomp);
     return task;
   }
 

@@ -135,6 +135,10 @@ Ref<UtsNamespace> Task::uts_ns() const {
   return uts_ns_;
 }
 
+Ref<seccomp::Filter> Task::seccomp_filter() const {
+  MutexLock lock(task_mutex_);
+  return seccomp_filter_;
+}
 Ref<IpcNamespace> Task::ipc_ns() const {
   MutexLock lock(task_mutex_);
   return ipc_ns_;
@@ -233,6 +237,7 @@ char Task::state_letter() const {
   if (dead_.load(std::memory_order_acquire)) return 'Z';
   {
     MutexLock lock(group_->signal_mutex_);
+    if (trace_.stopped) return 't';
     if (stopped_) return 'T';
   }
   return (word_.load(std::memory_order_relaxed) & kSleeping) != 0 ? 'S' : 'R';

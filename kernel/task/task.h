@@ -10,6 +10,7 @@
 
 #include <atomic>
 #include <functional>
+#include <list>
 #include <memory>
 #include <optional>
 #include <string>
@@ -18,11 +19,13 @@
 #include "kernel/creds/credentials.h"
 #include "kernel/mm/memory_manager.h"
 #include "kernel/mm/user_memory.h"
+#include "kernel/seccomp/filter.h"
 #include "kernel/signal/signal.h"
 #include "kernel/task/kernel.h"
 #include "kernel/task/namespace_objects.h"
 #include "kernel/task/pid_namespace.h"
 #include "kernel/task/thread_group.h"
+#include "kernel/task/trace_state.h"
 #include "kernel/vfs/caller.h"
 #include "kernel/vfs/fd_table.h"
 #include "kernel/wait/wait_queue.h"
@@ -148,6 +151,9 @@ class Task final : public RefCounted, public vfs::Caller, public wait::Blocker {
   // --- life ---
   // Starts the host thread. The task is in the tree already.
   Result<void> Start();
+  // Sleeps until `done` or until the task must end (EINTR): vfork and exec. `done` is called
+  // without a lock. Own thread.
+  Result<void> BlockKillable(const std::function<bool()>& done);
   // Makes the task look at its state soon, wherever it is. Any thread.
   void Interrupt();
   // This thread ends at its next chance. Own thread: from exit(2).
@@ -162,6 +168,10 @@ class Task final : public RefCounted, public vfs::Caller, public wait::Blocker {
   // Makes a private copy of what clone shared (unshare, exec). Own thread.
   void UnshareFiles();
   void UnshareFs();
+
+  // --- seccomp(2): SECCOMP_MODE_*, and the newest filter. Any thread; changed by seccomp.cc ---
+  int seccomp_mode() const { return seccomp_mode_.load(std::memory_order_acquire); }
+  Ref<seccomp::Filter> seccomp_filter() const;
 
   // --- words that programs set ---
   UserAddr clear_child_tid;  // set_tid_address; own thread
@@ -207,6 +217,10 @@ class Task final : public RefCounted, public vfs::Caller, public wait::Blocker {
   friend struct CloneOps;
   friend struct ProcessOps;
   friend struct TaskTestPeer;
+  friend struct SeccompOps;
+  friend struct PtraceOps;
+  friend struct PtraceControl;
+  friend struct PtraceAccess;
   template <typename T, typename... Args>
   friend Ref<T> sandboxd::MakeRef(Args&&...);
   Task(Kernel& kernel, Ref<ThreadGroup> group, Ref<PidNamespace> pid_ns);
@@ -231,6 +245,11 @@ class Task final : public RefCounted, public vfs::Caller, public wait::Blocker {
   static constexpr uint32_t kSleeping = 4;       // own thread: about to sleep on word_
   static constexpr uint32_t kInApplication = 8;  // own thread: in Switch()
 
+  // --- bits of syscall_work_: what a call has to pass besides its handler ---
+  static constexpr uint32_t kWorkSeccomp = 1;
+  static constexpr uint32_t kWorkTrace = 2;    // PTRACE_SYSCALL: stops at entry and exit
+  static constexpr uint32_t kWorkEmulate = 4;  // PTRACE_SYSEMU: stops at entry, and is not run
+
   // --- the loop (task_run.cc), own thread ---
   using Prologue = std::function<bool(Task&)>;  // false: don't run, end quietly
   Result<void> StartThread(Prologue prologue);
@@ -238,12 +257,13 @@ class Task final : public RefCounted, public vfs::Caller, public wait::Blocker {
   bool BindContext();
   void Run();
   void RunSyscall();
+  // The slow way into a call. False: it is not run, and `result` is what it gives, unless `keep`:
+  // then the registers stay as they are.
+  bool EnterSyscall(Result<uint64_t>* result, bool* keep);
+  void LeaveSyscall();
   void HandleFault(const platform::Stop::Fault& fault);
   // True: sleep ended by a word change; false: the deadline passed.
   bool SleepOnWord(uint32_t wake_bits, wait::Deadline deadline);
-  // Sleeps until `done` or until the task must end (EINTR): vfork and exec. `done` is called
-  // without a lock.
-  Result<void> BlockKillable(const std::function<bool()>& done);
   bool MustEnd() const;
 
   // --- signals (task_signal.cc) ---
@@ -252,6 +272,7 @@ class Task final : public RefCounted, public vfs::Caller, public wait::Blocker {
   struct NextStep;
   NextStep TakeNextStep();
   bool HandleSignal(signal::SigInfo info, const signal::SigAction& action);
+  bool HandleTracedSignal(const signal::SigInfo& info);
   bool WorkPendingLocked() const REQUIRES(group_->signal_mutex_);
   // The signal mutex is held (by a group that the analysis can't tell to be ours).
   bool PokeIfWants(int signo);
@@ -293,6 +314,8 @@ class Task final : public RefCounted, public vfs::Caller, public wait::Blocker {
   Ref<VforkGate> vfork_gate_;                 // it is somebody's vfork child
   platform::Stop::Fault last_fault_;
   ExitStatus thread_status_;  // of exit(2)
+  bool step_ = false;         // PTRACE_SINGLESTEP
+  bool shows_calls_ = false;  // what context_ was last told (ShowEveryCall)
   bool exit_called_ = false;
 
   std::atomic<uint32_t> word_{0};
@@ -301,7 +324,9 @@ class Task final : public RefCounted, public vfs::Caller, public wait::Blocker {
   std::atomic<int64_t> application_ns_{0};       // time spent in Switch; relaxed: a figure
   std::atomic<int64_t> entered_application_{0};  // CLOCK_MONOTONIC; 0: not there. Relaxed
   std::atomic<pid_t> host_tid_{0};
-  std::atomic<bool> dead_{false};  // its thread is past everything but leaving the tree
+  std::atomic<bool> dead_{false};          // its thread is past everything but leaving the tree
+  std::atomic<uint32_t> syscall_work_{0};  // written by the own thread, and by seccomp's TSYNC
+  std::atomic<int> seccomp_mode_{0};
 
   // Guarded by the group's signal mutex.
   signal::PendingSignals pending_;
@@ -310,8 +335,14 @@ class Task final : public RefCounted, public vfs::Caller, public wait::Blocker {
   bool kill_ = false;         // ends at the next chance
   bool must_stop_ = false;    // takes part in a group stop that has begun
   bool stopped_ = false;
-  bool exiting_ = false;  // takes no signals any more
-  int forced_ = 0;        // ForceSignal: this one kills even an init
+  bool hard_kill_ = false;  // by SIGKILL: not even a ptrace-stop at the exit holds it
+  bool exiting_ = false;    // takes no signals any more
+  TraceState trace_;        // its tracer, if it has one (trace_state.h)
+  int forced_ = 0;          // ForceSignal: this one kills even an init
+
+  std::list<Ref<Task>> tracees_;  // tree mutex
+  bool no_more_tracees_ = false;  // tree mutex: it is ending
+  RemoteCalls remote_calls_;
 
   // Written by the own thread under task_mutex_; others read under it, the own thread without.
   mutable Mutex task_mutex_{LockRank::kTask};
@@ -327,6 +358,7 @@ class Task final : public RefCounted, public vfs::Caller, public wait::Blocker {
   Ref<PidNamespace> child_pid_ns_;    // unshare(CLONE_NEWPID); null: pid_ns_
   Ref<TimeNamespace> child_time_ns_;  // likewise
   creds::CredRef creds_;
+  Ref<seccomp::Filter> seccomp_filter_;  // TSYNC writes it too, under the signal mutex as well
   std::string comm_;
   platform::Context* interruptible_ = nullptr;  // context_, for Poke
 };

@@ -7,6 +7,7 @@
 #include "kernel/task/clone.h"
 #include "kernel/task/namespaces.h"
 #include "kernel/task/pidfd.h"
+#include "kernel/task/ptrace.h"
 #include "kernel/task/tree.h"
 #include "platform/base/check.h"
 
@@ -25,6 +26,7 @@ struct CloneOps {
   Task& parent;
   const CloneArgs& args;
   Ref<Task> child;
+  int trace_event = 0;  // PTRACE_EVENT_* that the tracer wants to see
 
   bool Has(uint64_t flag) const { return (args.flags & flag) != 0; }
   bool IsThread() const { return Has(CLONE_THREAD); }
@@ -160,6 +162,15 @@ struct CloneOps {
     return Ok();
   }
 
+  // The signal mutex is held: TSYNC changes filters under it.
+  void InheritSeccomp() {
+    child->seccomp_filter_ = parent.seccomp_filter();
+    if (child->seccomp_filter_ != nullptr) child->seccomp_filter_->AddUser();
+    child->seccomp_mode_ = parent.seccomp_mode();
+    child->no_new_privs = parent.no_new_privs.load();
+    if (child->seccomp_mode_ != 0) child->syscall_work_ = Task::kWorkSeccomp;
+  }
+
   // Into the tree, unless the parent has been killed meanwhile.
   Result<void> Publish() {
     Kernel& kernel = parent.kernel();
@@ -169,7 +180,9 @@ struct CloneOps {
       if (parent.kill_ || parent.group_->group_exit_) return Errno::kEINTR;
       // A thread that another one's exec has condemned must not add one that survives it.
       if (IsThread() && parent.group_->exec_task_ != nullptr) return Errno::kEAGAIN;
+      InheritSeccomp();
     }
+    trace_event = PtraceInherit(parent, *child, args.flags, args.exit_signal);
     kernel.CountUserTask(child->creds_->ruid, 1);
     if (IsThread()) {
       TreeOps::AddThread(*parent.group_, *child);
@@ -251,15 +264,20 @@ struct CloneOps {
       child->Exit();
       return started.error();
     }
+    if (trace_event != 0) PtraceCloneEvent(parent, trace_event, *child);
+    Ref<Task> made_child = gate != nullptr ? child : Ref<Task>();
     child.Reset();
     // vfork(2): only a signal that ends the parent ends its waiting.
     if (gate != nullptr) {
       (void)parent.BlockKillable([&] { return gate->open.load(std::memory_order_acquire); });
+      PtraceVforkDone(parent, *made_child);
     }
     return tid;
   }
 };
 
-Result<Tid> Clone(Task& parent, const CloneArgs& args) { return CloneOps{parent, args, {}}.Run(); }
+Result<Tid> Clone(Task& parent, const CloneArgs& args) {
+  return CloneOps{parent, args, {}, 0}.Run();
+}
 
 }  // namespace sandboxd::task

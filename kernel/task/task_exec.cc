@@ -11,6 +11,7 @@
 #include "kernel/task/clone.h"
 #include "kernel/task/exec.h"
 #include "kernel/task/process_timers.h"
+#include "kernel/task/ptrace.h"
 #include "kernel/task/tree.h"
 #include "kernel/vfs/inode.h"
 #include "kernel/vfs/mount.h"
@@ -34,6 +35,8 @@ Result<IdChange> SetIdBits(Task& task, vfs::File& program, const creds::Credenti
   IdChange change;
   if (task.no_new_privs.load(std::memory_order_relaxed)) return change;
   if ((program.path().mount->flags() & vfs::kMountNoSuid) != 0) return change;
+  // ptrace(2): a tracer without CAP_SYS_PTRACE would get more than it has.
+  if (!PtracerMayKeepPrivileges(task)) return change;
   vfs::Attr attr = TRY(program.GetAttr());
   if ((attr.mode & (S_ISUID | S_ISGID)) == 0) return change;
   if (!creds.user_ns->IsMapped(attr.uid) || !creds.user_ns->IsMapped(attr.gid)) return change;
@@ -166,6 +169,7 @@ struct ExecOps {
     task.parent_death_signal = old->parent_death_signal;
     task.leader_.store(true, std::memory_order_relaxed);
     old->leader_.store(false, std::memory_order_relaxed);
+    PtraceForget(*old);
   }
 
   static void ResetSignals(Task& task) {
@@ -190,6 +194,7 @@ struct ExecOps {
       task.mm_ = image.mm;
     }
     task.context_ = std::move(image.context);
+    task.shows_calls_ = false;
     task.registers_ = arch::InitialRegisters(image.entry.value, image.stack_pointer.value);
     task.restart_ = nullptr;
     task.restart_code_.reset();
@@ -231,8 +236,12 @@ Result<void> LoadAndEnter(Task& task, const ExecArgs& args) {
 
 Result<void> Exec(Task& task, const ExecArgs& args) {
   loader::LoadedImage image = TRY(ExecOps::Load(task, args));
+  const Tid old_tid = task.tid();
   TRY(ExecOps::BecomeOnlyThread(task));
+  const uint64_t number = task.registers().orig_rax;
   ExecOps::Commit(task, std::move(image));
+  task.registers().orig_rax = number;  // as tracers see it
+  PtraceExecEvent(task, old_tid);
   return Ok();
 }
 

@@ -7,6 +7,7 @@
 #include "kernel/ipc/futex.h"
 #include "kernel/ipc/sysv.h"
 #include "kernel/task/process_timers.h"
+#include "kernel/task/ptrace.h"
 #include "kernel/task/task.h"
 #include "kernel/task/tree.h"
 #include "platform/base/check.h"
@@ -47,6 +48,8 @@ void Task::DropFiles() {
 }
 
 void Task::Exit() {
+  PtraceExitEvent(*this);
+  PtraceReleaseTracees(*this);
   int stopped_status = 0;
   {
     MutexLock lock(group_->signal_mutex_);
@@ -65,6 +68,7 @@ void Task::Exit() {
   DropFiles();
   set_fs(nullptr);
   DropContext();
+  if (Ref<seccomp::Filter> filter = seccomp_filter()) filter->RemoveUser();
   LeaveTree();
 }
 
@@ -127,7 +131,7 @@ void Task::LeaveTree() {
       }
       if (group_->exec_task_ != nullptr) group_->exec_task_->Wake();
     }
-    if (!is_leader()) TreeOps::ReleaseIds(*this);
+    if (!is_leader() && !PtraceKeepsDeadThread(*this)) TreeOps::ReleaseIds(*this);
     kernel_.task_count.fetch_sub(1, std::memory_order_relaxed);
     kernel_.CountUserTask(creds_->ruid, -1);
     if (last) {

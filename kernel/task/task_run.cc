@@ -9,6 +9,8 @@
 #include <cerrno>
 #include <climits>
 
+#include "kernel/task/ptrace.h"
+#include "kernel/task/seccomp.h"
 #include "kernel/task/task.h"
 #include "kernel/time/clock.h"
 #include "platform/base/check.h"
@@ -19,6 +21,9 @@ namespace {
 
 // Deep enough for the deepest path walk; most of it is never touched.
 constexpr size_t kThreadStack = 256 * 1024;
+
+// What orig_rax says outside of system calls.
+constexpr uint64_t kNoSyscall = ~uint64_t{0};
 
 int FutexWait(std::atomic<uint32_t>& word, uint32_t expected, wait::Deadline deadline) {
   timespec until{};
@@ -116,7 +121,13 @@ void Task::Run() {
       entered_application_.store(0, std::memory_order_relaxed);
       continue;
     }
-    platform::Stop stop = context_->Switch(registers_, platform::StepMode::kRun);
+    const bool work = syscall_work_.load(std::memory_order_relaxed) != 0;
+    if (__builtin_expect(work != shows_calls_, 0)) {
+      shows_calls_ = work;
+      context_->ShowEveryCall(work);
+    }
+    platform::Stop stop = context_->Switch(
+        registers_, step_ ? platform::StepMode::kSingleStep : platform::StepMode::kRun);
     word_.fetch_and(~kInApplication, std::memory_order_seq_cst);  // pairs with AnyTaskInApplication
     if (kernel_.frozen()) kernel_.NoteLeftApplication();
     entered_application_.store(0, std::memory_order_relaxed);
@@ -127,9 +138,11 @@ void Task::Run() {
         RunSyscall();
         break;
       case platform::Stop::Kind::kFault:
+        registers_.orig_rax = kNoSyscall;
         HandleFault(stop.fault);
         break;
       case platform::Stop::Kind::kInterrupt:
+        registers_.orig_rax = kNoSyscall;
         break;
       case platform::Stop::Kind::kDead:
         // The host took the stub away (out of memory): to the program that is a SIGKILL.
@@ -140,12 +153,19 @@ void Task::Run() {
 }
 
 void Task::RunSyscall() {
-  uint64_t number = registers_.syscall_number();
-  current_syscall_.store(static_cast<int64_t>(number), std::memory_order_relaxed);
-  std::array<uint64_t, 6> args;
-  for (int i = 0; i < 6; i++) args[static_cast<size_t>(i)] = registers_.syscall_arg(i);
-  Result<uint64_t> result = kernel_.syscalls().Dispatch(*this, number, args);
-  if (result.ok()) {
+  current_syscall_.store(static_cast<int64_t>(registers_.syscall_number()),
+                         std::memory_order_relaxed);
+  Result<uint64_t> result = Errno::kENOSYS;
+  bool keep = false;
+  const bool work = syscall_work_.load(std::memory_order_relaxed) != 0;
+  if (__builtin_expect(!work, 1) || EnterSyscall(&result, &keep)) {
+    std::array<uint64_t, 6> args;
+    for (int i = 0; i < 6; i++) args[static_cast<size_t>(i)] = registers_.syscall_arg(i);
+    result = kernel_.syscalls().Dispatch(*this, registers_.syscall_number(), args);
+  }
+  if (keep) {
+    // A tracer or a filter has said what they are.
+  } else if (result.ok()) {
     registers_.set_return_value(*result);
   } else {
     registers_.set_return_value(-static_cast<uint64_t>(result.error()));
@@ -157,6 +177,34 @@ void Task::RunSyscall() {
   }
   if (!deferred_signals_.empty()) FlushDeferredSignals();
   current_syscall_.store(-1, std::memory_order_relaxed);
+  const bool traced = (syscall_work_.load(std::memory_order_relaxed) & kWorkTrace) != 0;
+  if (__builtin_expect(traced || step_, 0) && !exit_called_) LeaveSyscall();
+}
+
+bool Task::EnterSyscall(Result<uint64_t>* result, bool* keep) {
+  const uint32_t work = syscall_work_.load(std::memory_order_acquire);
+  if ((work & (kWorkTrace | kWorkEmulate)) != 0) {
+    PtraceSyscallEntry(*this);
+    // The tracer may have made it another call, or none.
+    const bool none = static_cast<int64_t>(registers_.syscall_number()) < 0;
+    if (none || (work & kWorkEmulate) != 0 || MustEnd()) {
+      *keep = true;
+      return false;
+    }
+  }
+  if ((syscall_work_.load(std::memory_order_acquire) & kWorkSeccomp) == 0) return true;
+  SeccompOutcome outcome = CheckSeccomp(*this, result);
+  *keep = outcome == SeccompOutcome::kKeep;
+  return outcome == SeccompOutcome::kRun;
+}
+
+void Task::LeaveSyscall() {
+  if (step_) {
+    if (!PtraceStillSteps(*this)) return;
+    ForceSignal(signal::SigInfo::Fault(SIGTRAP, TRAP_BRKPT, UserAddr(registers_.ip())));
+    return;
+  }
+  PtraceSyscallExit(*this);
 }
 
 void Task::HandleFault(const platform::Stop::Fault& fault) {
@@ -165,6 +213,7 @@ void Task::HandleFault(const platform::Stop::Fault& fault) {
     // The host's map has our stub in it; what the program is told comes from its own map.
     info.code = mm_->FaultCode(fault.addr);
   }
+  if (step_ && fault.signo == SIGTRAP && !PtraceStillSteps(*this)) return;
   last_fault_ = fault;
   ForceSignal(info);
 }

@@ -4,6 +4,7 @@
 #include <sys/syscall.h>
 
 #include "kernel/task/process_timers.h"
+#include "kernel/task/ptrace.h"
 #include "kernel/task/task.h"
 #include "platform/arch/signal_frame.h"
 #include "platform/base/check.h"
@@ -25,13 +26,13 @@ using signal::SigSet;
 // --- state, under the signal mutex ---
 
 bool Task::PokeIfWants(int signo) {
-  if (exiting_ || kill_ || stopped_ || mask_.Has(signo)) return false;
+  if (exiting_ || kill_ || stopped_ || trace_.stopped || mask_.Has(signo)) return false;
   Poke();
   return true;
 }
 
 bool Task::WorkPendingLocked() const {
-  if (kill_ || must_stop_ || group_->notify_code_ != 0) return true;
+  if (kill_ || must_stop_ || trace_.trap_stop || group_->notify_code_ != 0) return true;
   return !((pending_.set() | group_->pending_.set()) & ~mask_).empty();
 }
 
@@ -154,10 +155,10 @@ Result<SigAction> Task::SetSignalAction(int signo, const SigAction* action) {
 
 // What HandleSignals does next; taken under the signal mutex, acted on without it.
 struct Task::NextStep {
-  enum class Kind : uint8_t { kEnd, kTellParent, kStop, kSignal, kContinue };
+  enum class Kind : uint8_t { kEnd, kTellParent, kStop, kTrap, kTracedSignal, kSignal, kContinue };
   Kind kind = Kind::kContinue;
   int code = 0, status = 0;  // kTellParent
-  SigInfo info;              // kSignal
+  SigInfo info;              // kSignal, kTracedSignal
   SigAction action;
 };
 
@@ -172,8 +173,12 @@ Task::NextStep Task::TakeNextStep() {
     return {.kind = Kind::kTellParent, .code = code, .status = group_->notify_status_};
   }
   if (must_stop_) return {.kind = Kind::kStop};
+  if (trace_.trap_stop) return {.kind = Kind::kTrap};
   auto info = pending_.Take(mask_);
   if (!info) info = group_->pending_.Take(mask_);
+  if (info && trace_.tracer != nullptr && info->signo != SIGKILL) {
+    return {.kind = Kind::kTracedSignal, .info = *info};
+  }
   if (info) {
     SigAction action = group_->handlers_->TakeForDelivery(info->signo);
     return {.kind = Kind::kSignal, .info = *info, .action = action};
@@ -201,6 +206,12 @@ bool Task::HandleSignals() {
       case NextStep::Kind::kStop:
         StopHere();
         break;
+      case NextStep::Kind::kTrap:
+        PtraceTrapStop(*this);
+        break;
+      case NextStep::Kind::kTracedSignal:
+        if (!HandleTracedSignal(step.info)) return false;
+        break;
       case NextStep::Kind::kSignal:
         if (!HandleSignal(step.info, step.action)) return false;
         break;
@@ -208,12 +219,34 @@ bool Task::HandleSignals() {
   }
 }
 
+bool Task::HandleTracedSignal(const SigInfo& info) {
+  std::optional<SigInfo> chosen = PtraceSignalStop(*this, info);
+  if (!chosen) {
+    if (forced_ == info.signo) forced_ = 0;
+    return true;
+  }
+  SigAction action;
+  {
+    MutexLock lock(group_->signal_mutex_);
+    if (mask_.Has(chosen->signo)) {
+      // The tracer has chosen one that has to wait.
+      (void)pending_.Add(*chosen, UINT64_MAX);
+      return true;
+    }
+    action = group_->handlers_->TakeForDelivery(chosen->signo);
+  }
+  return HandleSignal(*chosen, action);
+}
+
 bool Task::HandleSignal(SigInfo info, const SigAction& action) {
   if (info.code == SI_TIMER) info.timer.overrun = group_->timers().TakeOverrun(info);
   if (action.is_ignore()) return true;
   if (action.is_default()) return DoDefaultAction(info);
   RestartSyscall(&action);
-  if (DeliverSignal(info, action)) return true;
+  if (DeliverSignal(info, action)) {
+    if (step_) PtraceSteppedIntoHandler(*this);
+    return true;
+  }
   if (info.signo == SIGSEGV) {
     // The handler's stack is bad, so there is nowhere to say that.
     group_->Kill({.signo = SIGSEGV});
@@ -238,7 +271,12 @@ bool Task::DoDefaultAction(const SigInfo& info) {
     }
     MutexLock lock(group_->signal_mutex_);
     // A SIGCONT or SIGKILL that came since then has the last word.
-    if (!kill_) group_->BeginStopLocked(info.signo);
+    if (kill_) return true;
+    // A tracer had let it run on in a group-stop: it stops again.
+    if (trace_.tracer != nullptr && group_->stop_state_ == ThreadGroup::StopState::kStopped) {
+      group_->stop_state_ = ThreadGroup::StopState::kRunning;
+    }
+    group_->BeginStopLocked(info.signo);
     return true;
   }
   group_->Kill({.signo = info.signo});
@@ -247,14 +285,20 @@ bool Task::DoDefaultAction(const SigInfo& info) {
 
 void Task::StopHere() {
   int status = 0;
+  bool traced = false;
   {
     MutexLock lock(group_->signal_mutex_);
     if (!must_stop_ || kill_) return;
     must_stop_ = false;
-    stopped_ = true;
+    traced = trace_.tracer != nullptr;
+    stopped_ = !traced;
     if (group_->CountStoppedLocked()) status = group_->stop_report_;
   }
   if (status != 0) group_->NotifyParentOfStop(CLD_STOPPED, status);
+  if (traced) {
+    PtraceTrapStop(*this);
+    return;
+  }
   for (;;) {
     word_.fetch_and(~(kInterrupted | kWoken), std::memory_order_acq_rel);
     {

@@ -177,6 +177,10 @@ class ThreadGroup : public RefCounted {
   friend struct ExecOps;
   friend struct ProcessOps;
   friend struct TaskTestPeer;
+  friend struct SeccompOps;
+  friend struct PtraceOps;
+  friend struct PtraceControl;
+  friend struct PtraceAccess;
   friend struct SessionOps;
   friend class TerminalJobs;
   template <typename T, typename... Args>

@@ -40,6 +40,8 @@ bool ThreadGroup::IsIgnoredLocked(const SigInfo& info, const Task& target) const
   // A blocked signal stays pending even if it is ignored now: the action may change before it is
   // unblocked.
   if (target.mask_.Has(signo) || target.real_mask_.Has(signo)) return false;
+  // A tracer sees, and may change, what would be ignored.
+  if (target.trace_.tracer != nullptr && signo != SIGKILL) return false;
   signal::SigAction action = handlers_->Get(signo);
   if (is_init_ && action.is_default() && !(FromOutside(info) && IsKernelOnly(signo))) return true;
   if (action.is_ignore()) return true;
@@ -59,7 +61,8 @@ bool ThreadGroup::EndsProcessLocked(int signo, Task* only) const {
   if (action != DefaultAction::kTerminate && action != DefaultAction::kCore) return false;
   if (is_init_ || !handlers_->Get(signo).is_default()) return false;
   auto takes = [signo](const Task& t) {
-    return !t.exiting_ && !t.mask_.Has(signo) && !t.real_mask_.Has(signo);
+    return !t.exiting_ && t.trace_.tracer == nullptr && !t.mask_.Has(signo) &&
+           !t.real_mask_.Has(signo);
   };
   if (only != nullptr) return takes(*only);
   return std::any_of(tasks_.begin(), tasks_.end(),
@@ -131,6 +134,12 @@ void ThreadGroup::ContinueLocked() {
   for (const Ref<Task>& task : tasks_) {
     task->must_stop_ = false;
     bool was = std::exchange(task->stopped_, false);
+    if (task->trace_.tracer != nullptr && task->trace_.seized && !task->exiting_) {
+      // ptrace(2), PTRACE_LISTEN: the tracer of a seized task learns of the end of a group-stop.
+      task->trace_.trap_stop = true;
+      if (std::exchange(task->trace_.listening, false)) task->trace_.stopped = false;
+      was = true;
+    }
     if (was) task->Poke();
     if (!task->exiting_ && (teller == nullptr || was)) teller = task.get();
   }
@@ -164,6 +173,12 @@ void ThreadGroup::Kill(const ExitStatus& status) {
 }
 
 void ThreadGroup::KillLocked(const ExitStatus& status) {
+  if (status.signo == SIGKILL && !finished_) {
+    for (const Ref<Task>& task : tasks_) {
+      task->hard_kill_ = true;
+      if (group_exit_) task->Poke();  // it may be in the ptrace-stop of its exit
+    }
+  }
   if (group_exit_ || finished_) return;
   group_exit_ = true;
   status_ = status;

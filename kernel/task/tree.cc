@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "kernel/task/ptrace.h"
 #include "platform/base/check.h"
 
 namespace sandboxd::task {
@@ -172,6 +173,8 @@ void TreeOps::EndGroup(ThreadGroup& group, Debris& debris) {
 
 void TreeOps::TellParent(ThreadGroup& group, Debris& debris) {
   ThreadGroup* parent = group.parent_;
+  // ptrace(2): the tracer waits first; the parent is told when it has.
+  if (PtraceTellTracerOfEnd(group)) return;
   bool reap = parent == nullptr || parent->reaps_all_ || parent->zombie_;
   if (!reap && group.exit_signal_ != 0) {
     ExitStatus status = *group.exit_status();
@@ -221,6 +224,7 @@ void TreeOps::Reap(ThreadGroup& group, Waited waited, Debris& debris) {
   if (group.pid_ns_->init() == &group) group.pid_ns_->set_init(nullptr);
   MutexLock lock(group.signal_mutex_);
   for (Ref<Task>& task : group.tasks_) {
+    PtraceForgetLocked(*task, debris.tasks);
     ReleaseIds(*task);
     debris.tasks.push_back(std::move(task));
   }

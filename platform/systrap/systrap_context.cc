@@ -183,9 +183,16 @@ void SystrapContext::NoteCall(const arch::Registers& regs) {
   answerable_ip_ = regs.rip;
 }
 
+void SystrapContext::ShowEveryCall(bool on) {
+  every_call_ = on;
+  if (!on) return;
+  for (uint64_t call : kIdentity) turns_.shared().answers[call] = 0;
+}
+
 void SystrapContext::NoteAnswer(const arch::Registers& regs) {
   if (!answerable_) return;
   const uint64_t number = *std::exchange(answerable_, std::nullopt);
+  if (every_call_) return;
   const uint64_t result = regs.return_value();
   if (regs.rip != answerable_ip_ || result > UINT32_MAX) return;  // it did not return
   // An id without a name in the user namespace: it may still get one (/proc/PID/uid_map).

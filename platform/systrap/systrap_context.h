@@ -21,6 +21,7 @@ class SystrapContext : public Context {
   Result<void> Start(ConstBytes vector_state);
 
   Stop Switch(arch::Registers& regs, StepMode step) override;
+  void ShowEveryCall(bool on) override;
   void Interrupt() override;
   void InterruptToEnd() override;
   void Rest() override { SpinBudget::Idle(); }
@@ -71,6 +72,7 @@ class SystrapContext : public Context {
   bool IsOurAffair(Patcher& patcher, stub::Event event);
   bool IsOurFault(Patcher& patcher);
   SystrapAddressSpace& Space();
+  bool every_call_ = false;  // ShowEveryCall
   // Calls whose result stays what it is: before the application goes on from one, and when it makes
   // one.
   void NoteAnswer(const arch::Registers& regs);

@@ -43,6 +43,7 @@ FLOORS = {
     "kernel/ipc": 5,
     "kernel/loader": 5,
     "kernel/net": 5,
+    "kernel/seccomp": 5,
     "kernel/task": 6,
     "kernel/fs/cgroup": 7,
     "kernel/fs/proc": 7,

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "kernel/fs/proc/task_ref.h"
+#include "kernel/task/ptrace.h"
 #include "platform/base/format.h"
 
 namespace sandboxd::proc {
@@ -236,18 +237,23 @@ class MemFile final : public vfs::File {
   MemFile(Ref<MemoryManager> mm, const vfs::Path& path, int flags)
       : File(path, flags), mm_(std::move(mm)) {}
   bool seekable() const override { return true; }
-  Result<size_t> ReadAt(vfs::Caller&, mm::IoSink& dst, int64_t offset) override {
+  // As ptrace(2) reaches it: past the protections.
+  Result<size_t> ReadAt(vfs::Caller& c, mm::IoSink& dst, int64_t offset) override {
     return Transfer(dst.remaining(), offset, [&](UserAddr at, Bytes piece) -> Result<size_t> {
-      size_t n = Memory().CopyInPartial(at, piece);
+      auto* reader = static_cast<task::Task*>(c.task());
+      size_t n = reader != nullptr ? task::PtraceReadMemory(*reader, *mm_, at, piece)
+                                   : Memory().CopyInPartial(at, piece);
       if (n == 0) return Errno::kEIO;
       return dst.Put(piece.first(n));
     });
   }
-  Result<size_t> WriteAt(vfs::Caller&, mm::IoSource& src, int64_t offset,
+  Result<size_t> WriteAt(vfs::Caller& c, mm::IoSource& src, int64_t offset,
                          const vfs::ReadWriteOptions&) override {
     return Transfer(src.remaining(), offset, [&](UserAddr at, Bytes piece) -> Result<size_t> {
       size_t taken = TRY(src.Get(piece));
-      size_t n = Memory().CopyOutPartial(at, piece.first(taken));
+      auto* writer = static_cast<task::Task*>(c.task());
+      size_t n = writer != nullptr ? task::PtraceWriteMemory(*writer, *mm_, at, piece.first(taken))
+                                   : Memory().CopyOutPartial(at, piece.first(taken));
       if (n < taken) src.Unget(taken - n);
       if (n == 0) return Errno::kEIO;
       return n;

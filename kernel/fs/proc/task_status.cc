@@ -5,6 +5,8 @@
 #include <chrono>
 
 #include "kernel/fs/proc/task_ref.h"
+#include "kernel/seccomp/filter.h"
+#include "kernel/task/ptrace.h"
 #include "platform/base/format.h"
 
 namespace sandboxd::proc {
@@ -241,13 +243,16 @@ Result<std::string> Status(const View& v) {
   Ref<task::FsContext> fs = v.task.fs();
   std::string s = StrFormat("Name:\t%s\n", v.task.comm().c_str());
   if (fs != nullptr) s += StrFormat("Umask:\t%04o\n", fs->umask());
-  s += StrFormat("State:\t%s\nTgid:\t%d\nNgid:\t0\nPid:\t%d\nPPid:\t%d\nTracerPid:\t0\n",
-                 StateName(v.task.state_letter()), kin.tgid, kin.pid, kin.parent);
+  s += StrFormat("State:\t%s\nTgid:\t%d\nNgid:\t0\nPid:\t%d\nPPid:\t%d\nTracerPid:\t%d\n",
+                 StateName(v.task.state_letter()), kin.tgid, kin.pid, kin.parent,
+                 task::TracerOf(v.task, v.ns()).value);
   s += IdLines(v) + NsLines(v, kin) + MemoryLines(v);
   s += StrFormat("Threads:\t%d\n", v.group().thread_count());
   s += SignalLines(v);
-  s += StrFormat("NoNewPrivs:\t%d\nSeccomp:\t0\nSeccomp_filters:\t0\n",
-                 v.task.no_new_privs.load(std::memory_order_relaxed) ? 1 : 0);
+  Ref<seccomp::Filter> filter = v.task.seccomp_filter();
+  s += StrFormat("NoNewPrivs:\t%d\nSeccomp:\t%d\nSeccomp_filters:\t%d\n",
+                 v.task.no_new_privs.load(std::memory_order_relaxed) ? 1 : 0, v.task.seccomp_mode(),
+                 filter != nullptr ? filter->depth() : 0);
   s += "Speculation_Store_Bypass:\tvulnerable\nSpeculationIndirectBranch:\talways enabled\n";
   unsigned cpus = v.sb.kernel().cpu_count();
   s += StrFormat(
