@@ -1,4 +1,5 @@
 #include "daemon/oci/readers.h"
+#include "daemon/oci/seccomp.h"
 
 namespace sandboxd::daemon::oci {
 namespace {
@@ -90,8 +91,11 @@ void ReadLinux(ObjectReader& in, Spec& out) {
   in.Object("resources", [&](ObjectReader& r) { ReadResources(r, out.resources); });
   ReadCgroupsPath(in, out);
   ReadPersonality(in);
-  in.Note("seccomp",
-          "the application kernel answers every call itself; no filter is put before it");
+  in.Object("seccomp", [&](ObjectReader& seccomp) {
+    SeccompProfile profile = ReadSeccomp(seccomp);
+    out.seccomp_program = std::move(profile.program);
+    out.seccomp_log = profile.log;
+  });
   in.Note("rootfsPropagation", "mounts of a sandbox are its own");
   in.Note("mountLabel", "host labels do not apply inside a sandbox");
   in.Unsupported("uidMappings", "ids are not mapped yet");

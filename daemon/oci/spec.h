@@ -32,7 +32,11 @@ struct Spec {
   std::string network_namespace_path;
   // Kinds of hooks that are there: "prestart". Whoever runs the bundle runs them (tools/oci).
   std::vector<std::string> hooks;
-  // Accepted without effect: "linux.seccomp: …".
+  // linux.seccomp: a classic BPF program (struct sock_filter[] as bytes) for the application kernel
+  // to run before the calls of the container's processes; empty: none.
+  std::string seccomp_program;
+  bool seccomp_log = false;
+  // Accepted without effect: "linux.rootfsPropagation: …".
   std::vector<std::string> notes;
 };
 

@@ -72,6 +72,49 @@ TEST(SpecTest, ATypicalBundleIsRead) {
   EXPECT_EQ(spec->sysctl["kernel.msgmax"], "65536");
 }
 
+// A specification with this seccomp profile.
+std::string WithSeccomp(const std::string& profile) {
+  return With("\"maskedPaths\"", "\"seccomp\": " + profile + ", \"maskedPaths\"");
+}
+
+TEST(SpecTest, SeccompBecomesAProgram) {
+  auto none = ParseSpec(kTypical);
+  ASSERT_TRUE(none.ok());
+  EXPECT_TRUE(none->seccomp_program.empty());
+  auto spec = ParseSpec(WithSeccomp(R"({
+    "defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": 1,
+    "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86"],
+    "flags": ["SECCOMP_FILTER_FLAG_LOG"],
+    "syscalls": [
+      {"names": ["read", "write", "a_call_of_tomorrow"], "action": "SCMP_ACT_ALLOW"},
+      {"names": ["personality"], "action": "SCMP_ACT_ALLOW",
+       "args": [{"index": 0, "value": 0, "op": "SCMP_CMP_EQ"},
+                {"index": 0, "value": 8, "op": "SCMP_CMP_EQ"}]},
+      {"names": ["clone"], "action": "SCMP_ACT_ALLOW",
+       "args": [{"index": 0, "value": 2114060288, "valueTwo": 0, "op": "SCMP_CMP_MASKED_EQ"}]}
+    ]})"));
+  ASSERT_TRUE(spec.ok()) << spec.error().message();
+  constexpr size_t kInstruction = 8;  // struct sock_filter
+  EXPECT_GT(spec->seccomp_program.size(), 10 * kInstruction);
+  EXPECT_EQ(spec->seccomp_program.size() % kInstruction, 0u);
+  EXPECT_TRUE(spec->seccomp_log);
+}
+
+TEST(SpecTest, WrongSeccompIsNamed) {
+  auto wrong = ParseSpec(WithSeccomp(R"({
+    "defaultAction": "SCMP_ACT_FORGIVE",
+    "syscalls": [{"names": ["read"], "action": "SCMP_ACT_ALLOW",
+                  "args": [{"index": 0, "value": 0, "op": "SCMP_CMP_ALMOST"}]}]})"));
+  ASSERT_FALSE(wrong.ok());
+  EXPECT_TRUE(HasViolation(wrong.error(), "config.json:linux.seccomp.defaultAction", "action"));
+  EXPECT_TRUE(HasViolation(wrong.error(), "config.json:linux.seccomp.syscalls[0].args[0].op",
+                           "comparison"));
+  auto notify = ParseSpec(WithSeccomp(
+      R"({"defaultAction": "SCMP_ACT_ALLOW",
+          "syscalls": [{"names": ["mount"], "action": "SCMP_ACT_NOTIFY"}]})"));
+  ASSERT_FALSE(notify.ok());
+}
+
 TEST(SpecTest, WhatHasNoEffectIsReported) {
   auto spec = ParseSpec(kTypical);
   ASSERT_TRUE(spec.ok());

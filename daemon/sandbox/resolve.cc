@@ -110,6 +110,8 @@ Outcome<void> ApplyBundle(const v1::ContainerSpec& spec, const Caller& caller,
   }
   for (const auto& path : bundle.masked_paths) out.create.add_masked_paths(path);
   for (const auto& path : bundle.readonly_paths) out.create.add_readonly_paths(path);
+  out.create.set_seccomp_program(bundle.seccomp_program);
+  out.create.set_seccomp_log(bundle.seccomp_log);
   for (v1::Mount& mount : bundle.mounts) {
     // The runtime specification: a relative source is relative to the bundle.
     if (mount.type() == "bind" && !mount.source().empty() && mount.source()[0] != '/') {

@@ -101,6 +101,9 @@ std::unique_ptr<Container> Container::Create(const Environment& environment,
                                         spec.domainname().empty() ? "(none)" : spec.domainname(),
                                         kernel.init_user_ns());
   c->pid_ns_ = MakeRef<task::PidNamespace>(kernel.init_pid_ns(), kernel.init_user_ns());
+  if (!ReadSeccomp(spec.seccomp_program(), spec.seccomp_log(), &c->seccomp_, failure)) {
+    return nullptr;
+  }
   if (!c->MountAll(spec, fds, failure)) return nullptr;
   auto prepared = c->Prepare(c->id_, spec.process(), spec.stdio(), fds, failure);
   if (!prepared) return nullptr;
@@ -192,6 +195,7 @@ std::optional<Container::Prepared> Container::Prepare(const std::string& process
   request.root = mounts_->root();
   request.uts = uts_;
   request.pid_ns = pid_ns_;
+  request.seccomp = seccomp_;
   request.files = MakeRef<vfs::FdTable>();
   Prepared prepared;
   creds::KUid uid = request.credentials->euid;

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cstring>
 #include <optional>
 #include <string_view>
 
@@ -154,6 +155,25 @@ Result<UserIds> LookUpUser(const std::string& user, const std::string& passwd,
     ids.gid = *gid;
   }
   return ids;
+}
+
+bool ReadSeccomp(const std::string& program, bool log, Ref<seccomp::Filter>* out,
+                 Failure* failure) {
+  if (program.empty()) return true;
+  auto refuse = [failure](const char* why) {
+    *failure = {control::Status::INVALID_ARGUMENT, Errno::kEINVAL,
+                StrFormat("linux.seccomp: %s", why)};
+    return false;
+  };
+  if (program.size() % sizeof(sock_filter) != 0) return refuse("the program is cut off");
+  std::vector<sock_filter> code(program.size() / sizeof(sock_filter));
+  std::memcpy(code.data(), program.data(), program.size());
+  auto checked = seccomp::Program::Create(std::move(code));
+  if (!checked.ok()) return refuse("seccomp(2) would refuse this program");
+  auto filter = seccomp::Filter::Create(std::move(checked).value(), log, nullptr);
+  if (!filter.ok()) return refuse("the program is too long");
+  *out = std::move(filter).value();
+  return true;
 }
 
 bool FillProcessRequest(const control::ProcessSpec& spec, const UserIds& user,

@@ -33,6 +33,9 @@ Result<UserIds> LookUpUser(const std::string& user, const std::string& passwd,
 // The capabilities that OCI runtimes give root by default.
 creds::CapSet DefaultCapabilities();
 
+// The filter that a container's bundle asks for: struct sock_filter[] as bytes; null if empty.
+bool ReadSeccomp(const std::string& program, bool log, Ref<seccomp::Filter>* out, Failure* failure);
+
 // Fills filename, argv, envp, cwd, credentials, umask, rlimits and the flags. False: `failure` says
 // why.
 bool FillProcessRequest(const control::ProcessSpec& spec, const UserIds& user,
