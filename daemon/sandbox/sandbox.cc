@@ -122,7 +122,11 @@ Outcome<void> Sandbox::Start(CallContext& context) {
     Emit(v1::SandboxEvent::TYPE_STARTED);
   }
   // The program runs whether or not this can be written; a later Save tries again.
-  if (auto saved = Save(Durability::kHostCrash); !saved.ok()) SaveSoon();
+  if (auto saved = Save(Durability::kProcessCrash); !saved.ok()) {
+    SaveSoon();
+  } else {
+    SaveLater();
+  }
   return {};
 }
 

@@ -153,6 +153,9 @@ class Sandbox : public RefCounted {
   state::SandboxRecord RecordLocked() const REQUIRES(mutex_);
   Outcome<void> Save(Durability durability);
   void SaveSoon();
+  // For what a crash of the host would end anyway: nobody waits for the disk, and a sandbox that is
+  // gone within a second is never written to it.
+  void SaveLater();
   void Emit(v1::SandboxEvent::Type type, const v1::Process* process = nullptr) REQUIRES(mutex_);
   v1::Sandbox SnapshotLocked() const REQUIRES(mutex_);
 

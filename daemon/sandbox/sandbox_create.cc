@@ -168,7 +168,8 @@ Outcome<void> Sandbox::PrepareSteps(CallContext& context, const v1::CreateSandbo
     MutexLock lock(mutex_);
     view_.set_state(v1::Sandbox::STATE_CREATED);
   }
-  TRY(Save(Durability::kHostCrash));
+  TRY(Save(Durability::kProcessCrash));
+  SaveLater();
   MutexLock lock(mutex_);
   // A kernel process that died meanwhile is dealt with by the loop, which may have come first.
   Emit(v1::SandboxEvent::TYPE_CREATED);

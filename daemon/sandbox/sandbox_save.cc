@@ -71,4 +71,8 @@ void Sandbox::SaveSoon() {
   });
 }
 
+void Sandbox::SaveLater() {
+  env_.loop.RunAfter(std::chrono::seconds(1), [self = Ref<Sandbox>(this)] { self->SaveSoon(); });
+}
+
 }  // namespace sandboxd::daemon

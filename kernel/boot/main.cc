@@ -15,6 +15,7 @@
 #include "kernel/boot/assemble.h"
 #include "kernel/boot/control_server.h"
 #include "kernel/boot/filesystem_factory.h"
+#include "kernel/boot/memory_files.h"
 #include "kernel/boot/options.h"
 #include "kernel/boot/platform_report.h"
 #include "kernel/boot/sandbox.h"
@@ -81,6 +82,10 @@ int Run(const Options& options) {
   // Each arena costs address space and memory; a task's thread allocates little.
   mallopt(M_ARENA_MAX, 2);
   RaiseFdLimit();
+  if (auto made = OpenMemoryFolder(); !made.ok()) {
+    LOG_ERROR("no memory for files: %s", ErrnoMessage(made.error()));
+    return 1;
+  }
   // The platform makes its first stub while there is one thread and nothing in memory that a stub
   // should not see.
   auto platform = platform::CreatePlatform(options.platform, platform_options);

@@ -6,6 +6,8 @@
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 
+#include "kernel/boot/memory_files.h"
+
 namespace sandboxd::boot {
 namespace {
 
@@ -57,7 +59,7 @@ void AllowClocks(host::SeccompList& list) {
 }
 
 void AllowDescriptors(host::SeccompList& list) {
-  const char* donated = "file data on descriptors that a gofer donated, and on memfds";
+  const char* donated = "file data on descriptors that a gofer donated, and memory of tmpfs files";
   for (int call :
        {SYS_read, SYS_write, SYS_pread64, SYS_pwrite64, SYS_readv, SYS_writev, SYS_preadv,
         SYS_pwritev, SYS_preadv2, SYS_pwritev2, SYS_lseek, SYS_ftruncate, SYS_fallocate, SYS_fsync,
@@ -73,7 +75,11 @@ void AllowDescriptors(host::SeccompList& list) {
     list.Allow(SYS_fcntl, "flags, duplicates and seals of our descriptors",
                {Arg32Is(1, static_cast<uint32_t>(command))});
   }
-  list.Allow(SYS_memfd_create, "memory of tmpfs files that are mapped");
+  // The folder is of this process alone, without a way out of it; an absolute path leads into the
+  // empty root.
+  const char* memory = "memory of tmpfs files: files of a private folder";
+  list.Allow(SYS_openat, memory, {Arg32Is(0, kMemoryFolderFd)});
+  list.Allow(SYS_unlinkat, memory, {Arg32Is(0, kMemoryFolderFd)});
   list.Allow(SYS_eventfd2, "waking our service threads");
   list.Allow(SYS_epoll_create1, "the stdio relay");
   list.Allow(SYS_epoll_ctl, "the stdio relay");

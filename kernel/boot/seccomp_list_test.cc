@@ -82,9 +82,10 @@ TEST(KernelSeccompListTest, CloneWithFlagsInMemoryFailsSoThatTheCheckedOneIsUsed
 }
 
 TEST(KernelSeccompListTest, WhatTheKernelNeedsIsAllowed) {
-  int status = RunLockedDown([] {
-    int fd = memfd_create("data", MFD_CLOEXEC);
-    if (fd < 0 || ftruncate(fd, 4096) != 0 || pwrite(fd, "x", 1, 0) != 1) return 1;
+  UniqueFd data(memfd_create("data", MFD_CLOEXEC));
+  const int fd = data.get();
+  int status = RunLockedDown([fd] {
+    if (ftruncate(fd, 4096) != 0 || pwrite(fd, "x", 1, 0) != 1) return 1;
     void* map = mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     return map != MAP_FAILED && close(fd) == 0 ? 0 : 2;
   });

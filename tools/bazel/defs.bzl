@@ -20,6 +20,19 @@ _SMALL_PROCESS_COPTS = [
 
 _SMALL_PROCESS_FOLDERS = ["kernel", "platform", "gofer"]
 
+# Of the processes that every sandbox has: without a dynamic linker they start milliseconds sooner and have less
+# memory to themselves. Optimised only, since sanitizers need the dynamic linker. Debian's gold can't make them.
+SMALL_PROCESS_LINKOPTS = select({
+    "//tools/bazel:optimised": [
+        "-static-pie",
+        "-fuse-ld=bfd",
+    ],
+    "//conditions:default": [],
+})
+
+# bfd knows no --start-lib.
+SMALL_PROCESS_FEATURES = ["-supports_start_end_lib"]
+
 def _copts(copts, no_rtti_exceptions):
     if no_rtti_exceptions == None:
         no_rtti_exceptions = native.package_name().split("/")[0] in _SMALL_PROCESS_FOLDERS

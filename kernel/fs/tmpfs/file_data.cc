@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -14,13 +15,21 @@ namespace sandboxd::tmpfs {
 
 namespace {
 constexpr uint64_t kHeapLimit = 64 << 10;  // larger files live in a memfd
+// See Window. Larger pieces are the host's business, who copies them with less in between.
+constexpr size_t kMaxPiece = 16 << 10;
+constexpr uint64_t kMaxWindow = 64 << 20;
+constexpr uint32_t kTransfersToMap = 32;
 
 uint64_t PagesOf(uint64_t bytes) { return bytes / kPageSize + (bytes % kPageSize != 0 ? 1 : 0); }
 
 Result<void> Host(int result) { return result == 0 ? Ok() : Result<void>(FromHostErrno(errno)); }
 }  // namespace
 
-FileData::~FileData() { fs_.ReturnPages(pages_); }
+FileData::~FileData() {
+  CloseWindow();
+  if (memfd_.fd.valid() && !read_only_.valid()) fs_.memory().Forget(memfd_);
+  fs_.ReturnPages(pages_);
+}
 
 uint64_t FileData::blocks() const {
   if (!mapped_writable_) return pages_ * (kPageSize / 512);
@@ -29,19 +38,43 @@ uint64_t FileData::blocks() const {
 
 uint64_t FileData::HeldBlocks() const {
   struct stat st;
-  return fstat(memfd_.get(), &st) == 0 ? static_cast<uint64_t>(st.st_blocks) : 0;
+  return fstat(memfd_.fd.get(), &st) == 0 ? static_cast<uint64_t>(st.st_blocks) : 0;
 }
 
-Result<size_t> FileData::Read(uint64_t offset, Bytes out) const {
+Result<size_t> FileData::Read(uint64_t offset, Bytes out) {
   if (offset >= size_) return size_t{0};
   size_t n = std::min<uint64_t>(out.size(), size_ - offset);
-  if (!memfd_.valid()) {
+  if (!memfd_.fd.valid()) {
     memcpy(out.data(), heap_.data() + offset, n);
     return n;
   }
-  ssize_t got = pread(memfd_.get(), out.data(), n, static_cast<off_t>(offset));
+  if (const std::byte* at = Window(offset, n)) {
+    memcpy(out.data(), at, n);
+    return n;
+  }
+  ssize_t got = pread(memfd_.fd.get(), out.data(), n, static_cast<off_t>(offset));
   if (got < 0) return FromHostErrno(errno);
   return static_cast<size_t>(got);
+}
+
+std::byte* FileData::Window(uint64_t offset, size_t size) {
+  // With a writable mapping an application can punch holes.
+  if (mapped_writable_ || size > kMaxPiece || offset + size > dense_end_) return nullptr;
+  if (offset + size <= window_size_) return window_ + offset;
+  if (++small_transfers_ < kTransfersToMap || dense_end_ > kMaxWindow) return nullptr;
+  small_transfers_ = 0;
+  CloseWindow();
+  void* at = mmap(nullptr, dense_end_, PROT_READ | PROT_WRITE, MAP_SHARED, memfd_.fd.get(), 0);
+  if (at == MAP_FAILED) return nullptr;
+  window_ = static_cast<std::byte*>(at);
+  window_size_ = dense_end_;
+  return window_ + offset;
+}
+
+void FileData::CloseWindow() {
+  if (window_ != nullptr) munmap(window_, window_size_);
+  window_ = nullptr;
+  window_size_ = 0;
 }
 
 Result<void> FileData::GrowHeap(uint64_t size) {
@@ -58,8 +91,8 @@ Result<void> FileData::GrowHeap(uint64_t size) {
 Result<size_t> FileData::Write(uint64_t offset, ConstBytes bytes) {
   if (bytes.empty()) return size_t{0};
   uint64_t end = offset + bytes.size();  // both are below 2^63
-  if (!memfd_.valid() && end > kHeapLimit) TRY(ToMemfd());
-  if (memfd_.valid()) return WriteMemfd(offset, bytes);
+  if (!memfd_.fd.valid() && end > kHeapLimit) TRY(ToMemfd());
+  if (memfd_.fd.valid()) return WriteMemfd(offset, bytes);
   if (end > size_) {
     // As far as the limit of the file system allows.
     Result<void> grown = GrowHeap(end);
@@ -75,6 +108,10 @@ Result<size_t> FileData::Write(uint64_t offset, ConstBytes bytes) {
 }
 
 Result<size_t> FileData::WriteMemfd(uint64_t offset, ConstBytes bytes) {
+  if (std::byte* at = Window(offset, bytes.size())) {
+    memcpy(at, bytes.data(), bytes.size());
+    return bytes.size();
+  }
   uint64_t end = offset + bytes.size();
   bool adds_pages = end > dense_end_;
   uint64_t reserved = 0;
@@ -88,7 +125,7 @@ Result<size_t> FileData::WriteMemfd(uint64_t offset, ConstBytes bytes) {
       reserved = 0;
     }
   }
-  ssize_t put = pwrite(memfd_.get(), bytes.data(), bytes.size(), static_cast<off_t>(offset));
+  ssize_t put = pwrite(memfd_.fd.get(), bytes.data(), bytes.size(), static_cast<off_t>(offset));
   Result<size_t> result =
       put < 0 ? Result<size_t>(FromHostErrno(errno)) : Result<size_t>(static_cast<size_t>(put));
   pages_ += reserved;
@@ -109,15 +146,19 @@ void FileData::Recount() {
 }
 
 Result<void> FileData::ToMemfd() {
-  if (memfd_.valid()) return Ok();
-  UniqueFd fd = TRY(fs_.memory().Create());
+  if (memfd_.fd.valid()) return Ok();
+  MemoryFile file = TRY(fs_.memory().Create());
   for (size_t done = 0; done < heap_.size();) {
     ssize_t put =
-        pwrite(fd.get(), heap_.data() + done, heap_.size() - done, static_cast<off_t>(done));
-    if (put <= 0) return put == 0 ? Errno::kEIO : FromHostErrno(errno);
+        pwrite(file.fd.get(), heap_.data() + done, heap_.size() - done, static_cast<off_t>(done));
+    if (put <= 0) {
+      const Errno error = put == 0 ? Errno::kEIO : FromHostErrno(errno);
+      fs_.memory().Forget(file);
+      return error;
+    }
     done += static_cast<size_t>(put);
   }
-  memfd_ = std::move(fd);
+  memfd_ = std::move(file);
   dense_end_ = PageRoundDown(size_);
   heap_ = std::vector<std::byte>();
   Recount();
@@ -127,19 +168,23 @@ Result<void> FileData::ToMemfd() {
 Result<int> FileData::WritableMemfd() {
   TRY(ToMemfd());
   mapped_writable_ = true;
-  return memfd_.get();
+  CloseWindow();
+  return memfd_.fd.get();
 }
 
 Result<int> FileData::ReadOnlyMemfd() {
   TRY(ToMemfd());
-  if (!read_only_.valid()) read_only_ = TRY(fs_.memory().ReopenReadOnly(memfd_.get()));
+  if (!read_only_.valid()) {
+    read_only_ = TRY(fs_.memory().ReopenReadOnly(memfd_));
+    fs_.memory().Forget(memfd_);
+  }
   return read_only_.get();
 }
 
 Result<void> FileData::Resize(uint64_t size) {
-  if (!memfd_.valid() && size > kHeapLimit) TRY(ToMemfd());
-  if (memfd_.valid()) {
-    TRY(Host(ftruncate(memfd_.get(), static_cast<off_t>(size))));
+  if (!memfd_.fd.valid() && size > kHeapLimit) TRY(ToMemfd());
+  if (memfd_.fd.valid()) {
+    TRY(Host(ftruncate(memfd_.fd.get(), static_cast<off_t>(size))));
     size_ = size;
     dense_end_ = std::min(dense_end_, PageRoundDown(size));
     Recount();
@@ -156,7 +201,7 @@ Result<void> FileData::Resize(uint64_t size) {
 
 Result<void> FileData::Allocate(uint64_t offset, uint64_t length, bool keep_size) {
   uint64_t end = offset + length;
-  if (!memfd_.valid() && end <= kHeapLimit) {
+  if (!memfd_.fd.valid() && end <= kHeapLimit) {
     return end > size_ && !keep_size ? GrowHeap(end) : Ok();
   }
   TRY(ToMemfd());
@@ -164,7 +209,7 @@ Result<void> FileData::Allocate(uint64_t offset, uint64_t length, bool keep_size
   uint64_t pages = PagesOf(end) - offset / kPageSize;
   if (!fs_.TakePages(pages)) return Errno::kENOSPC;
   pages_ += pages;
-  Result<void> done = Host(fallocate(memfd_.get(), keep_size ? FALLOC_FL_KEEP_SIZE : 0,
+  Result<void> done = Host(fallocate(memfd_.fd.get(), keep_size ? FALLOC_FL_KEEP_SIZE : 0,
                                      static_cast<off_t>(offset), static_cast<off_t>(length)));
   Recount();
   TRY(done);
@@ -173,14 +218,14 @@ Result<void> FileData::Allocate(uint64_t offset, uint64_t length, bool keep_size
 }
 
 Result<void> FileData::PunchHole(uint64_t offset, uint64_t length) {
-  if (!memfd_.valid()) {
+  if (!memfd_.fd.valid()) {
     if (offset >= size_) return Ok();
     uint64_t end = std::min(size_, offset + length);
     std::fill(heap_.begin() + static_cast<ptrdiff_t>(offset),
               heap_.begin() + static_cast<ptrdiff_t>(end), std::byte{0});
     return Ok();
   }
-  TRY(Host(fallocate(memfd_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+  TRY(Host(fallocate(memfd_.fd.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
                      static_cast<off_t>(offset), static_cast<off_t>(length))));
   dense_end_ = std::min(dense_end_, PageRoundDown(offset));
   Recount();
@@ -189,8 +234,8 @@ Result<void> FileData::PunchHole(uint64_t offset, uint64_t length) {
 
 Result<uint64_t> FileData::SeekData(uint64_t offset, bool hole) const {
   if (offset >= size_) return Errno::kENXIO;
-  if (!memfd_.valid()) return hole ? size_ : offset;
-  off_t found = lseek(memfd_.get(), static_cast<off_t>(offset), hole ? SEEK_HOLE : SEEK_DATA);
+  if (!memfd_.fd.valid()) return hole ? size_ : offset;
+  off_t found = lseek(memfd_.fd.get(), static_cast<off_t>(offset), hole ? SEEK_HOLE : SEEK_DATA);
   if (found < 0) return FromHostErrno(errno);
   return static_cast<uint64_t>(found);
 }

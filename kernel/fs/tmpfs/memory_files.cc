@@ -7,12 +7,16 @@
 
 namespace sandboxd::tmpfs {
 
-Result<UniqueFd> MemoryFiles::Create() { return WrapFd(memfd_create("sandbox-file", MFD_CLOEXEC)); }
+Result<MemoryFile> MemoryFiles::Create() {
+  return MemoryFile{TRY(WrapFd(memfd_create("sandbox-file", MFD_CLOEXEC)))};
+}
 
-Result<UniqueFd> MemoryFiles::ReopenReadOnly(int memfd) {
-  std::string link = "/proc/self/fd/" + std::to_string(memfd);
+Result<UniqueFd> MemoryFiles::ReopenReadOnly(const MemoryFile& file) {
+  std::string link = "/proc/self/fd/" + std::to_string(file.fd.get());
   return WrapFd(open(link.c_str(), O_RDONLY | O_CLOEXEC));
 }
+
+void MemoryFiles::Forget(const MemoryFile&) {}
 
 MemoryFiles& HostMemoryFiles() {
   static MemoryFiles* files = new MemoryFiles;

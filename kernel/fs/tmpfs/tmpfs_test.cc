@@ -65,6 +65,37 @@ TEST_F(TmpfsTest, HolesReadAsZeroAndAreFound) {
   EXPECT_EQ(MUST(ReadAll(caller_, *file)), std::string("\0\0d", 3));
 }
 
+TEST_F(TmpfsTest, ALargeFileThatIsUsedInSmallPiecesStaysRight) {
+  auto file = Create("/f");
+  std::string text(1 << 20, '.');
+  ASSERT_TRUE(WriteString(caller_, *file, text).ok());
+  uint32_t random = 1;
+  const auto put_and_look = [&](size_t length) {
+    for (int i = 0; i < 500; i++) {
+      random = random * 1664525 + 1013904223;
+      const size_t at = random % (length - 100);
+      text.replace(at, 100, 100, static_cast<char>('a' + i % 26));
+      ASSERT_TRUE(file->Seek(caller_, static_cast<int64_t>(at), SEEK_SET).ok());
+      ASSERT_EQ(MUST(WriteString(caller_, *file, text.substr(at, 100))), 100u);
+    }
+    ASSERT_TRUE(file->Seek(caller_, 0, SEEK_SET).ok());
+    ASSERT_TRUE(MUST(ReadAll(caller_, *file)) == text) << "of " << length << " bytes";
+    EXPECT_EQ(Stat("/f").size, text.size());
+  };
+  put_and_look(text.size());
+  // Shorter, then longer again: what was cut off reads as zero.
+  ASSERT_TRUE(file->Truncate(caller_, 300'001).ok());
+  ASSERT_TRUE(file->Truncate(caller_, 700'000).ok());
+  text.resize(300'001);
+  text.resize(700'000, '\0');
+  put_and_look(300'001);
+  put_and_look(700'000);
+  ASSERT_TRUE(
+      file->Allocate(caller_, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 4096, 65536).ok());
+  text.replace(4096, 65536, 65536, '\0');
+  put_and_look(700'000);
+}
+
 TEST_F(TmpfsTest, TruncateShrinksAndGrowsWithZeros) {
   auto file = Create("/f");
   ASSERT_TRUE(WriteString(caller_, *file, "abcdef").ok());
