@@ -9,9 +9,9 @@ namespace {
 constexpr uint32_t kControlVersion = 1;
 
 // A name here is a promise to clients: see InfoResponse.features.
-constexpr const char* kFeatures[] = {"create", "start",       "watch",      "wait",
-                                     "exec",   "attach",      "logs",       "bundle",
-                                     "rootfs", "detach_keys", "auto_delete"};
+constexpr const char* kFeatures[] = {"create",      "start", "watch",  "wait",   "exec",
+                                     "attach",      "logs",  "bundle", "rootfs", "detach_keys",
+                                     "auto_delete", "pause", "update", "stats",  "limits"};
 
 }  // namespace
 
