@@ -89,7 +89,8 @@ struct SharedContext {
   uint64_t fault_error = 0;
   uint64_t exits = 0;  // of the virtual processor, since it was made
 
-  // What the stub may answer by itself, by number of the call: one more than the result; 0: nothing.
+  // What the stub may answer by itself, by number of the call: one more than the result; 0:
+  // nothing.
   alignas(1024) uint64_t answers[256] = {};
 
   alignas(4096) std::byte buffer[3 * 4096];
