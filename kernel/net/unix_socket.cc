@@ -122,7 +122,8 @@ Result<Ref<UnixEndpoint>> UnixSocket::Find(vfs::Caller& c, const SocketAddress& 
   if (found == nullptr || found->state() == UnixEndpoint::State::kClosed) {
     return Errno::kECONNREFUSED;
   }
-  if (found->type() != type()) return Errno::kEPROTOTYPE;
+  // Abstract names are looked up together with the type.
+  if (found->type() != type()) return name[0] == '\0' ? Errno::kECONNREFUSED : Errno::kEPROTOTYPE;
   return found;
 }
 
