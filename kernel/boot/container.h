@@ -88,7 +88,7 @@ class Container {
   std::optional<KernelCaller> caller_;
   Ref<task::UtsNamespace> uts_;
   Ref<task::PidNamespace> pid_ns_;
-  Ref<seccomp::Filter> seccomp_;  // of all its processes; null: none
+  Ref<seccomp::Filter> seccomp_;                // of all its processes; null: none
   std::unique_ptr<task::StartedProcess> init_;  // between Create and Start
   bool started_ = false;
   std::map<std::string, Process> processes_;  // by process id; the init process has the container's
