@@ -231,7 +231,7 @@ TEST_F(UnixSocketTest, OptionsReadBack) {
   EXPECT_EQ(value, 16384);
   EXPECT_TRUE(s->GetOption(caller_, SOL_SOCKET, 12345, 4).Is(Errno::kENOPROTOOPT));
   EXPECT_TRUE(s->GetOption(caller_, 6, 1, 4).Is(Errno::kEOPNOTSUPP));
-  EXPECT_TRUE(network_.Create(caller_, AF_INET, SOCK_STREAM, 0, 0).Is(Errno::kEAFNOSUPPORT));
+  EXPECT_TRUE(network_.Create(caller_, AF_APPLETALK, SOCK_STREAM, 0, 0).Is(Errno::kEAFNOSUPPORT));
   EXPECT_TRUE(network_.Create(caller_, AF_UNIX, SOCK_RDM, 0, 0).Is(Errno::kESOCKTNOSUPPORT));
 }
 

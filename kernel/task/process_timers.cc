@@ -34,11 +34,15 @@ struct ProcessTimers::PosixTimer : RefCounted {
 
   void Fire(ThreadGroup& group, uint64_t expirations) {
     if (definition.notify == SIGEV_NONE) return;
-    bool queued = group.SendTimerSignal(definition.info, definition.target.get());
+    // Counted before the signal is there to be taken, which may be at once.
+    AddOverruns(expirations - 1);
+    if (!group.SendTimerSignal(definition.info, definition.target.get())) AddOverruns(1);
+  }
+
+  void AddOverruns(uint64_t count) {
     MutexLock lock(mutex);
-    uint64_t lost = queued ? expirations - 1 : expirations;
     overrun =
-        static_cast<int>(std::min<uint64_t>(static_cast<uint64_t>(overrun) + lost, INT32_MAX));
+        static_cast<int>(std::min<uint64_t>(static_cast<uint64_t>(overrun) + count, INT32_MAX));
   }
 
   Definition definition;

@@ -139,20 +139,30 @@ TemplateProcess::~TemplateProcess() {
 }
 
 Result<pid_t> TemplateProcess::Spawn(int shared_memory) {
-  TRY(Order(shared_memory));
-  return Receive();
+  // In one go: answers come in the order of the orders, whoever asked.
+  MutexLock lock(mutex_);
+  TRY(OrderLocked(shared_memory));
+  return ReceiveLocked();
 }
 
 Result<void> TemplateProcess::Order(int shared_memory) {
   MutexLock lock(mutex_);
+  return OrderLocked(shared_memory);
+}
+
+Result<pid_t> TemplateProcess::Receive() {
+  MutexLock lock(mutex_);
+  return ReceiveLocked();
+}
+
+Result<void> TemplateProcess::OrderLocked(int shared_memory) {
   const std::byte request[1] = {};
   const std::span<const int> fds(&shared_memory, shared_memory >= 0 ? 1 : 0);
   if (!host::SendFds(socket_.get(), request, fds).ok()) return Errno::kEIO;
   return Ok();
 }
 
-Result<pid_t> TemplateProcess::Receive() {
-  MutexLock lock(mutex_);
+Result<pid_t> TemplateProcess::ReceiveLocked() {
   auto answer = ReadAnswer(socket_.get());
   if (!answer.ok()) return Errno::kEIO;
   if (*answer < 0) return FromHostErrno(-*answer);

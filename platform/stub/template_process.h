@@ -35,13 +35,17 @@ class TemplateProcess {
   // `shared_memory`. EAGAIN and ENOMEM as fork(2); EIO if the template is gone. Any thread, one
   // after the other.
   Result<pid_t> Spawn(int shared_memory = -1);
-  // The same in two steps: the template works in between. Nothing else is ordered then.
+  // The same in two steps: the template works in between. Nothing else is ordered then, and it is
+  // for the caller to see to that.
   Result<void> Order(int shared_memory);
   Result<pid_t> Receive();
 
  private:
   TemplateProcess(pid_t pid, UniqueFd socket, Layout layout)
       : pid_(pid), socket_(std::move(socket)), layout_(layout) {}
+
+  Result<void> OrderLocked(int shared_memory) REQUIRES(mutex_);
+  Result<pid_t> ReceiveLocked() REQUIRES(mutex_);
 
   const pid_t pid_;
   Mutex mutex_{LockRank::kLeaf};

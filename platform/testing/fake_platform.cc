@@ -254,7 +254,7 @@ size_t FakeAddressSpace::CopyOut(UserAddr dst, ConstBytes src) {
 void FakeAddressSpace::Kill() {
   MutexLock lock(mutex_);
   dead_ = true;
-  for (FakeContext* c : contexts_) c->Wake();
+  for (FakeContext* c : contexts_) c->BeKilled();
 }
 
 Result<void> FakeAddressSpace::MapFd(Context&, AddrRange, int, int, const Backing&) {
@@ -339,7 +339,7 @@ void FakeContext::Interrupt() {
   changed_.NotifyAll();
 }
 
-void FakeContext::Wake() {
+void FakeContext::BeKilled() {
   MutexLock lock(mutex_);
   killed_ = true;
   changed_.NotifyAll();

@@ -119,7 +119,7 @@ class FakeContext final : public Context {
   friend class FakeAddressSpace;
   Result<uint64_t> HostCall(long number, const uint64_t (&args)[6]) override;
   FakeAddressSpace& fake() const;
-  void Wake();
+  void BeKilled();
 
   mutable Mutex mutex_{LockRank::kContext};
   CondVar changed_;
