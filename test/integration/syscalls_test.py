@@ -39,11 +39,19 @@ class SyscallsTest(harness.SandboxdTestCase):
 
     def run_family(self, binary):
         name = os.path.basename(binary)
+        if (harness.PLATFORM, name) in KNOWN_DEFECTS:
+            self.skipTest(KNOWN_DEFECTS[harness.PLATFORM, name])
         shutil.copy(binary, os.path.join(self.rootfs, name))
         os.makedirs(os.path.join(self.rootfs, "tmp"), exist_ok=True)
         os.chmod(os.path.join(self.rootfs, "tmp"), 0o1777)
         done = self.run_program("/" + name)
         self.assertEqual(0, done.returncode, "%s\n%s" % (done.stderr, _failures(done.stdout)))
+
+
+# What fails and is not mended yet, by platform and binary; docs/platforms.md tells users.
+KNOWN_DEFECTS = {
+    ("kvm", "call_site_test"): "defect: a fork beside busy threads and signals sometimes gets no stub on kvm",
+}
 
 
 def _case(binary):
