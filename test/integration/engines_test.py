@@ -43,8 +43,11 @@ class PodmanTest(engines.OciTestCase):
     def test_volume_and_read_only(self):
         volume = os.path.join(self.folder, "volume")
         os.makedirs(volume)
-        # A read-only root must have the place to mount on: nobody makes it (docs/integrations.md).
-        done = self.run_it("sh", "-c", "echo new > /mnt/file; touch /x 2>&1", flags=("-v", volume + ":/mnt", "--read-only"))
+        # A read-only root must have the places to mount on: nobody makes them (docs/integrations.md).
+        for name in ("etc/hostname", "etc/hosts", "etc/resolv.conf", "run/.containerenv"):
+            with open(os.path.join(self.rootfs, name), "a", encoding="utf-8"):
+                pass
+        done = self.run_it("sh", "-c", "echo new > /home/file; touch /x 2>&1", flags=("-v", volume + ":/home", "--read-only"))
         self.assertIn("touch: /x: Read-only", done.stdout + done.stderr)
         with open(os.path.join(volume, "file"), encoding="utf-8") as file:
             self.assertEqual("new\n", file.read())
