@@ -112,14 +112,15 @@ Outcome<void> Sandbox::Start(CallContext& context) {
     if (view_.state() == v1::Sandbox::STATE_CREATED) {
       view_.set_state(v1::Sandbox::STATE_RUNNING);
     }
-    *view_.mutable_start_time() = TimeUtil::GetCurrentTime();
+    const bool announced = view_.has_start_time();  // by its end, which came first
+    if (!announced) *view_.mutable_start_time() = TimeUtil::GetCurrentTime();
     Entry& init = entries_[container];
     init.info.set_pid(response.start_container().pid());
     *init.info.mutable_start_time() = view_.start_time();
     if (init.info.state() == v1::Process::STATE_CREATED) {
       init.info.set_state(v1::Process::STATE_RUNNING);
     }
-    Emit(v1::SandboxEvent::TYPE_STARTED);
+    if (!announced) Emit(v1::SandboxEvent::TYPE_STARTED);
   }
   // The program runs whether or not this can be written; a later Save tries again.
   if (auto saved = Save(Durability::kProcessCrash); !saved.ok()) {

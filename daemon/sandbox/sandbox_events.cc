@@ -84,6 +84,13 @@ void Sandbox::ProcessExited(const std::string& process_id, const v1::ExitStatus&
     // Unknown: an Exec that was given up. Exited: told again by Hello.
     if (it == entries_.end() || it->second.info.state() == v1::Process::STATE_EXITED) return;
     Entry& entry = it->second;
+    // It was so short that its end is known before the answer to Start: events keep their order.
+    const bool starting =
+        process_id == container_ && !exit.kernel_lost() && !view_.has_start_time();
+    if (starting && view_.state() == v1::Sandbox::STATE_CREATED) {
+      *view_.mutable_start_time() = TimeUtil::GetCurrentTime();
+      Emit(v1::SandboxEvent::TYPE_STARTED);
+    }
     entry.info.set_state(v1::Process::STATE_EXITED);
     *entry.info.mutable_exit() = exit;
     *entry.info.mutable_exit_time() = TimeUtil::GetCurrentTime();
